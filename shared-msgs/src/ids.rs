@@ -168,7 +168,7 @@ impl StreamId {
 }
 
 /// One run of a game-server process; the later one is the greater one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootId {
     /// When the process started, by its own clock.
     pub started: UnixMs,

@@ -1,10 +1,18 @@
 //! What hub and game servers say to each other, how it is sealed, and the link that carries it.
 //!
-//! Knows neither accounts nor games. Everything here is plain data and pure functions, except [`link`] (sockets) and
-//! [`process`] (what every binary needs), which are features.
+//! Knows neither accounts nor games. Everything here is plain data and pure functions, except the MQTT link (feature
+//! `link`: sockets) and what every binary needs around its work (feature `process`).
 
 pub mod clock;
+pub mod codec;
+pub mod codes;
+pub mod envelope;
+pub mod frames;
 pub mod ids;
+pub mod keys;
 pub mod limits;
+pub mod messages;
+pub mod replay;
 pub mod rng;
+pub mod token;
 pub mod topics;
