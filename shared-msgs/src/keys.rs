@@ -48,11 +48,13 @@ pub enum Purpose {
     SkewToServer = 5,
     /// Server → hub, topic events: "your clock is off".
     SkewToHub = 6,
+    /// Hub → itself, topic canary.
+    Canary = 7,
 }
 
 impl Purpose {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// The purpose with this number on the wire.
     pub const fn from_wire(number: u8) -> Option<Self> {
@@ -63,6 +65,7 @@ impl Purpose {
             4 => Self::Inbox,
             5 => Self::SkewToServer,
             6 => Self::SkewToHub,
+            7 => Self::Canary,
             _ => return None,
         })
     }
