@@ -98,6 +98,9 @@ const _: () = {
     assert!(ms(PARK_TIME) > ms(CONFIRM_WAIT) + 2 * ms(RESEND_FIRST), "a parked client sees two re-sends");
     assert!(MESSAGE_BYTES_MAX + 1024 < PAYLOAD_BYTES_MAX, "a message with its envelope fits a payload");
     assert!(ROSTER_PAGE_ENTRIES_MAX * 80 < MESSAGE_BYTES_MAX, "a full roster page fits a message");
-    assert!(APP_DATA_BYTES_MAX + BUILD_BYTES_MAX + TOKEN_TEXT_BYTES_MAX + 64 < FRAME_BYTES_MAX, "a hello fits");
+    assert!(
+        APP_DATA_BYTES_MAX + BUILD_BYTES_MAX + TOKEN_TEXT_BYTES_MAX + 64 < FRAME_BYTES_MAX,
+        "a hello fits"
+    );
     assert!(PARKED_MIN >= 64, "small servers park too");
 };
