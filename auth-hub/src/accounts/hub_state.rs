@@ -1,0 +1,85 @@
+//! The little that a hub itself must not forget: how high its fence clock may have gone, and which server keys are
+//! revoked.
+//!
+//! Knows neither fences nor keys, only their numbers. Invariant: a stored number never goes down.
+
+use shared_msgs::ids::ServerId;
+use sqlx::Row as _;
+
+use super::store::{Store, StoreError};
+
+impl Store {
+    /// Above every fence clock ever issued; 0 at first.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn clock_ceiling(&self) -> Result<u64, StoreError> {
+        let stored: Option<i64> =
+            sqlx::query_scalar("SELECT ceiling FROM hub_clock").fetch_optional(&self.readers).await?;
+        u64::try_from(stored.unwrap_or(0)).map_err(|_| StoreError::Corrupt("clock ceiling"))
+    }
+
+    /// Raises the ceiling to at least `to`, and returns where it stands. Nothing may be issued above it before this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Range`] above 2⁶³, or the store's own troubles.
+    pub async fn raise_clock_ceiling(&self, to: u64) -> Result<u64, StoreError> {
+        let to = i64::try_from(to).map_err(|_| StoreError::Range)?;
+        let stands: i64 = self
+            .writer
+            .write(move |conn| {
+                Box::pin(async move {
+                    let sql = "INSERT INTO hub_clock (id, ceiling) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET \
+                               ceiling = CASE WHEN excluded.ceiling > hub_clock.ceiling \
+                               THEN excluded.ceiling ELSE hub_clock.ceiling END RETURNING ceiling";
+                    sqlx::query_scalar(sql).bind(to).fetch_one(conn).await.map_err(StoreError::from)
+                })
+            })
+            .await?;
+        u64::try_from(stands).map_err(|_| StoreError::Corrupt("clock ceiling"))
+    }
+
+    /// The lowest accepted key generation of each server that has one, in the order of the ids.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn lowest_generations(&self) -> Result<Vec<(ServerId, u32)>, StoreError> {
+        let sql = "SELECT server_id, lowest_generation FROM key_generations ORDER BY server_id";
+        let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
+        rows.iter()
+            .map(|row| {
+                let server = row.try_get::<&str, _>("server_id")?.parse();
+                let server = server.map_err(|_| StoreError::Corrupt("server id"))?;
+                Ok((server, generation(row.try_get("lowest_generation")?)?))
+            })
+            .collect()
+    }
+
+    /// Revokes a server's keys below `to`, and returns the generation that stands.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn raise_lowest_generation(&self, server: &ServerId, to: u32) -> Result<u32, StoreError> {
+        let server = server.clone();
+        let stands = self
+            .writer
+            .write(move |conn| {
+                Box::pin(async move {
+                    let sql = "INSERT INTO key_generations (server_id, lowest_generation) VALUES ($1, $2) \
+                               ON CONFLICT (server_id) DO UPDATE SET lowest_generation = \
+                               CASE WHEN excluded.lowest_generation > key_generations.lowest_generation \
+                               THEN excluded.lowest_generation ELSE key_generations.lowest_generation END \
+                               RETURNING lowest_generation";
+                    let raise = sqlx::query_scalar(sql).bind(server.as_str()).bind(i64::from(to));
+                    raise.fetch_one(conn).await.map_err(StoreError::from)
+                })
+            })
+            .await?;
+        generation(stands)
+    }
+}
+
+fn generation(stored: i64) -> Result<u32, StoreError> {
+    u32::try_from(stored).map_err(|_| StoreError::Corrupt("key generation"))
+}

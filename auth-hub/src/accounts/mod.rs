@@ -1,0 +1,25 @@
+//! Who may log in: accounts, their passwords, and the player ids they own.
+//!
+//! Owns the database of accounts ([`store`]), the pool that prices password checks ([`passwords`]), and the limits on
+//! how often one may try ([`throttle`]). Knows neither HTTP nor MQTT, neither sessions nor game servers: names, ids and
+//! answers go in and out, the rest is its callers' business.
+//!
+//! Invariant: a database row id, a password or a hash never leaves this process, not even through `Debug`.
+
+pub mod account;
+pub mod admin;
+mod db;
+mod hub_state;
+pub mod import;
+pub mod passwords;
+pub mod phc;
+mod players;
+pub mod store;
+pub mod throttle;
+pub mod writer;
+
+pub use account::{Account, AccountRow, AccountState, DisplayName, LoginName, NewAccount, Password};
+pub use passwords::{PasswordPool, PoolConfig, PoolError, Verified};
+pub use phc::{Cost, Phc};
+pub use store::{Store, StoreError};
+pub use throttle::{Throttle, ThrottleConfig, Verdict};
