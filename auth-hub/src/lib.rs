@@ -1,3 +1,5 @@
 //! Accounts, HTTP API, embedded MQTT broker and the handover to game servers.
 
 pub mod accounts;
+pub mod fleet;
+pub mod handover;

@@ -73,7 +73,7 @@ impl fmt::Display for UnixMs {
 }
 
 /// Where the edges read the time.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Both clocks, read together.
     fn now(&self) -> Now;
 }

@@ -3,26 +3,16 @@
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// A source of random bytes.
-pub trait Rng: Send + Sync + 'static {
+pub trait Rng: std::fmt::Debug + Send + Sync + 'static {
     /// Fills `out` entirely.
     ///
     /// # Panics
     /// When the operating system's generator fails: nothing safe can be done without it.
     fn fill(&self, out: &mut [u8]);
-
-    /// `N` random bytes.
-    fn bytes<const N: usize>(&self) -> [u8; N]
-    where
-        Self: Sized,
-    {
-        let mut out = [0; N];
-        self.fill(&mut out);
-        out
-    }
 }
 
 impl dyn Rng {
-    /// `N` random bytes, for callers that hold the trait object.
+    /// `N` random bytes.
     pub fn array<const N: usize>(&self) -> [u8; N] {
         let mut out = [0; N];
         self.fill(&mut out);

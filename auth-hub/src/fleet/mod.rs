@@ -1,0 +1,320 @@
+//! The view of the fleet: which servers there are, which are fresh, how full, and who lives on them.
+//!
+//! There is no list of servers anywhere: a server exists because it spoke. Knows neither accounts nor sockets; takes messages
+//! that opened and `now`, gives orders to send and news. Invariants: the newest boot wins; a will never removes a newer stream;
+//! a lost server keeps its entry until it is long forgotten, so that nothing the next status would restore is deleted.
+
+mod placement;
+mod roster;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use shared_msgs::clock::{Mono, Now};
+use shared_msgs::ids::{BootId, Fence, HubId, PlayerId, ServerId, StreamId, TokenHash};
+use shared_msgs::keys::KeyName;
+use shared_msgs::limits;
+use shared_msgs::messages::{EntryKind, Order, RosterEntry, ServerMessage, ServerState, Status, Verdict};
+use tracing::{info, warn};
+
+pub(crate) use placement::{Candidate, choose};
+pub use server::Freshness;
+pub(crate) use server::ServerView;
+
+/// A server unheard for this long is forgotten.
+const FORGET_AFTER: Duration = Duration::from_mins(10);
+
+/// Who sent a message, as its envelope proves.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    pub(crate) server: ServerId,
+    pub(crate) stream: StreamId,
+    pub(crate) key: KeyName,
+}
+
+/// An order for one boot of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Addressed {
+    pub(crate) server: ServerId,
+    pub(crate) boot: BootId,
+    pub(crate) order: Order,
+}
+
+/// What a message or the passing of time changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Another run of the server took over: whatever lived on the old one is gone.
+    NewBoot(ServerId),
+    /// Its connection died.
+    Suspect(ServerId),
+    /// Unheard for a lease.
+    LeaseEnded(ServerId),
+    /// It is on a new connection, so orders in flight may be lost.
+    Reconnected(ServerId),
+    /// It may have room now.
+    Room,
+    /// Somebody's entry came, changed or went.
+    Entry(PlayerId),
+    /// The whole roster was learnt anew.
+    Roster(ServerId),
+}
+
+/// A server as clients may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerSummary {
+    /// Operator-chosen.
+    pub id: ServerId,
+    /// For people.
+    pub name: String,
+    /// May be empty.
+    pub region: String,
+    /// May be empty.
+    pub build: String,
+    /// `online`, `degraded`, `draining`, `starting` or `offline`.
+    pub state: &'static str,
+    /// In game.
+    pub players: u32,
+    /// Slots in all.
+    pub max_players: u32,
+}
+
+/// All servers that spoke lately.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    hub: HubId,
+    servers_max: usize,
+    servers: BTreeMap<ServerId, ServerView>,
+    probes_sent: u64,
+    next_beat: Mono,
+    lease_ends: u64,
+}
+
+impl Fleet {
+    pub(crate) fn new(hub: HubId, servers_max: usize) -> Self {
+        Self {
+            hub,
+            servers_max,
+            servers: BTreeMap::new(),
+            probes_sent: 0,
+            next_beat: Mono::default(),
+            lease_ends: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, server: &ServerId) -> Option<&ServerView> {
+        self.servers.get(server)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ServerId, &ServerView)> {
+        self.servers.iter()
+    }
+
+    /// How many leases have ended since the start.
+    pub(crate) fn lease_ends(&self) -> u64 {
+        self.lease_ends
+    }
+
+    /// Every entry of a player, with where it is.
+    pub(crate) fn entries_of(&self, player: PlayerId) -> impl Iterator<Item = (&ServerId, &RosterEntry)> {
+        self.servers.iter().flat_map(move |(id, view)| view.roster.of_player(player).map(move |e| (id, e)))
+    }
+
+    /// The greatest fence anywhere, for a hub that must issue above it.
+    pub(crate) fn greatest_fence(&self) -> Fence {
+        let all = self.servers.values().flat_map(|view| view.roster.entries());
+        all.map(|entry| entry.fence).max().unwrap_or_default()
+    }
+
+    /// Takes a message that opened.
+    pub(crate) fn on_message(
+        &mut self,
+        from: &Sender,
+        message: &ServerMessage,
+        now: Now,
+        orders: &mut Vec<Addressed>,
+    ) -> Vec<News> {
+        match message {
+            ServerMessage::Status(status) => self.on_status(from, status, now, orders),
+            ServerMessage::Gone { boot } => self.on_gone(from, *boot),
+            ServerMessage::GrantReply { stamp, hash, player, fence, verdict, .. } => {
+                let entry =
+                    RosterEntry { hash: *hash, player: *player, fence: *fence, kind: EntryKind::Held };
+                let add = matches!(verdict, Verdict::Held).then_some(entry);
+                self.on_change(from, stamp, *hash, *player, add, now)
+            }
+            ServerMessage::Joined { stamp, entry } => {
+                self.on_change(from, stamp, entry.hash, entry.player, Some(*entry), now)
+            }
+            ServerMessage::Left { stamp, entry } => {
+                self.on_change(from, stamp, entry.hash, entry.player, None, now)
+            }
+            ServerMessage::Ended { stamp, .. } => {
+                let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
+                view.on_stamp(stamp, now);
+                vec![News::Room]
+            }
+            ServerMessage::RosterPage { stamp, request, page, pages, entries } => {
+                let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
+                view.on_stamp(stamp, now);
+                if view.roster.on_page(*request, stamp.rev, *page, *pages, entries.clone()) {
+                    info!(target: "handover", server_id = %from.server, entries = view.roster.entries().count(), "roster.learnt");
+                    vec![News::Roster(from.server.clone()), News::Room]
+                } else {
+                    Vec::new()
+                }
+            }
+        }
+    }
+
+    fn current(&mut self, server: &ServerId, boot: BootId) -> Option<&mut ServerView> {
+        self.servers.get_mut(server).filter(|view| view.boot == boot)
+    }
+
+    fn on_change(
+        &mut self,
+        from: &Sender,
+        stamp: &shared_msgs::messages::Stamp,
+        hash: TokenHash,
+        player: PlayerId,
+        add: Option<RosterEntry>,
+        now: Now,
+    ) -> Vec<News> {
+        let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
+        view.on_stamp(stamp, now);
+        if stamp.is_change {
+            view.roster.apply(stamp.rev, player, hash, add, now);
+        }
+        vec![News::Entry(player), News::Room]
+    }
+
+    fn on_status(
+        &mut self,
+        from: &Sender,
+        status: &Status,
+        now: Now,
+        orders: &mut Vec<Addressed>,
+    ) -> Vec<News> {
+        let (server, boot) = (&from.server, status.stamp.boot);
+        let is_new = !self.servers.contains_key(server);
+        if is_new && self.servers.len() >= self.servers_max && !self.forget_one(now) {
+            warn!(target: "handover", server_id = %server, "server.refused_fleet_full");
+            return Vec::new();
+        }
+        let mut news = vec![News::Room];
+        match self.servers.get_mut(server) {
+            Some(view) if view.boot == boot => {
+                let was = view.freshness(now);
+                if view.on_status(&self.hub, from.stream, from.key, status.clone(), now) {
+                    news.push(News::Reconnected(server.clone()));
+                    self.probe(server, now, orders);
+                } else if was != Freshness::Fresh && view.freshness(now) == Freshness::Fresh {
+                    info!(target: "handover", server_id = %server, boot = %boot, "server.eligible");
+                }
+                return news;
+            }
+            Some(view) if boot < view.boot && now.mono < view.lease_ends_at() => {
+                warn!(target: "handover", server_id = %server, boot = %boot, newer = %view.boot, "server.superseded");
+                let order = Order::Superseded { by: view.boot };
+                orders.push(Addressed { server: server.clone(), boot, order });
+                return Vec::new();
+            }
+            Some(_) => news.push(News::NewBoot(server.clone())),
+            None => {}
+        }
+        info!(target: "handover", server_id = %server, boot = %boot, realm = %status.profile.realm, "server.heard");
+        let view = ServerView::new(from.stream, from.key, status.clone(), now);
+        self.servers.insert(server.clone(), view);
+        self.probe(server, now, orders);
+        news
+    }
+
+    fn on_gone(&mut self, from: &Sender, boot: BootId) -> Vec<News> {
+        // A will counts only if its own connection carried the newest status: a late one of an old connection does not.
+        let Some(view) = self.current(&from.server, boot).filter(|view| view.stream == from.stream) else {
+            info!(target: "handover", server_id = %from.server, "server.will_ignored");
+            return Vec::new();
+        };
+        view.suspect();
+        warn!(target: "handover", server_id = %from.server, "server.suspect");
+        vec![News::Suspect(from.server.clone())]
+    }
+
+    fn probe(&mut self, server: &ServerId, now: Now, orders: &mut Vec<Addressed>) {
+        let Some(view) = self.servers.get_mut(server) else { return };
+        self.probes_sent += 1;
+        view.on_probe_sent(self.probes_sent, now);
+        let order = Order::Probe { hub: self.hub.clone(), n: self.probes_sent };
+        orders.push(Addressed { server: server.clone(), boot: view.boot, order });
+        if let Some(request) = view.roster.request_due(now) {
+            let order = Order::Roster { request };
+            orders.push(Addressed { server: server.clone(), boot: view.boot, order });
+        }
+    }
+
+    /// Lets time pass: probes each beat, asks for rosters, ends leases, forgets the long lost.
+    pub(crate) fn tick(&mut self, now: Now, orders: &mut Vec<Addressed>) -> Vec<News> {
+        let mut news = Vec::new();
+        let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
+        if now.mono >= self.next_beat {
+            self.next_beat = now.mono + limits::STATUS_BEAT;
+            ids.iter().for_each(|id| self.probe(id, now, orders));
+            self.servers.retain(|_, view| now.mono.since(view.last_heard) < FORGET_AFTER);
+        }
+        for (id, view) in &mut self.servers {
+            if let Some(request) = view.roster.request_due(now) {
+                orders.push(Addressed {
+                    server: id.clone(),
+                    boot: view.boot,
+                    order: Order::Roster { request },
+                });
+            }
+            if view.freshness(now) == Freshness::Lost && !view.lease_end_reported {
+                view.lease_end_reported = true;
+                self.lease_ends += 1;
+                warn!(target: "handover", server_id = %id, "server.lease_ended");
+                news.push(News::LeaseEnded(id.clone()));
+            }
+        }
+        news
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Mono {
+        let of_view = |view: &ServerView| {
+            let lease = (!view.lease_end_reported).then(|| view.lease_ends_at());
+            lease.into_iter().chain(view.roster.next_deadline())
+        };
+        self.servers.values().flat_map(of_view).chain([self.next_beat]).min().unwrap_or(self.next_beat)
+    }
+
+    /// Makes room for a new server by forgetting the longest lost one.
+    fn forget_one(&mut self, now: Now) -> bool {
+        let lost = self.servers.iter().filter(|(_, view)| view.freshness(now) == Freshness::Lost);
+        let oldest = lost.min_by_key(|(_, view)| view.last_heard).map(|(id, _)| id.clone());
+        oldest.and_then(|id| self.servers.remove(&id)).is_some()
+    }
+
+    /// The servers as clients may see them, by name.
+    pub(crate) fn summaries(&self, now: Now) -> Vec<ServerSummary> {
+        let summary = |(id, view): (&ServerId, &ServerView)| ServerSummary {
+            id: id.clone(),
+            name: view.profile.name.clone(),
+            region: view.profile.region.clone(),
+            build: view.profile.build.clone(),
+            state: match (view.freshness(now), view.state) {
+                (Freshness::Suspect | Freshness::Lost, _) => "offline",
+                (Freshness::Fresh, ServerState::Starting) => "starting",
+                (Freshness::Fresh, ServerState::Online) => "online",
+                (Freshness::Fresh, ServerState::Degraded) => "degraded",
+                (Freshness::Fresh, ServerState::Draining) => "draining",
+            },
+            players: view.occupancy().players,
+            max_players: view.occupancy().max_players,
+        };
+        self.servers.iter().map(summary).collect()
+    }
+}

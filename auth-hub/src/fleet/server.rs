@@ -1,0 +1,165 @@
+//! One server as the hub sees it: its newest boot, how fresh it is, its slots and its roster.
+//!
+//! Invariant: fresh means that a probe we sent less than a lease ago, on our own clock, came back. No clocks are compared, and
+//! no backlog of old statuses revives the dead. A will only makes it suspect; the next fresh status restores everything.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use shared_msgs::clock::{Mono, Now};
+use shared_msgs::ids::{BootId, HubId, StreamId};
+use shared_msgs::keys::KeyName;
+use shared_msgs::limits;
+use shared_msgs::messages::{Occupancy, Profile, ServerState, Stamp, Status};
+
+use super::roster::Roster;
+
+/// Without an echo for this long a server gets nobody new: two beats and a little.
+const SUSPECT_AFTER: Duration = Duration::from_millis(4_500);
+const _: () = assert!(SUSPECT_AFTER.as_millis() < limits::LEASE.as_millis());
+const _: () = assert!(SUSPECT_AFTER.as_millis() > 2 * limits::STATUS_BEAT.as_millis());
+
+/// Probes whose echo we still wait for; older ones are past any lease.
+const PROBES_MAX: usize = 16;
+
+/// Freshness of a server, worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Freshness {
+    /// Takes new players.
+    Fresh,
+    /// Its connection died or a beat was missed: nobody new, nothing forgotten.
+    Suspect,
+    /// Unheard for a lease.
+    Lost,
+}
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct ServerView {
+    pub(crate) boot: BootId,
+    pub(crate) stream: StreamId,
+    /// The key it uses: what we seal and mint under.
+    pub(crate) key: KeyName,
+    pub(crate) profile: Profile,
+    pub(crate) state: ServerState,
+    pub(crate) load_percent: u8,
+    pub(crate) roster: Roster,
+    occupancy: Occupancy,
+    occupancy_rev: u64,
+    /// Sent and not yet answered, oldest first.
+    probes: VecDeque<(u64, Mono)>,
+    /// When the newest echoed probe was sent.
+    fresh_at: Option<Mono>,
+    suspected: bool,
+    /// When this boot was first heard: a boot that has not answered a probe yet has a lease all the same.
+    first_heard: Mono,
+    pub(crate) last_heard: Mono,
+    pub(crate) lease_end_reported: bool,
+}
+
+impl ServerView {
+    pub(crate) fn new(stream: StreamId, key: KeyName, status: Status, now: Now) -> Self {
+        let mut view = Self {
+            boot: status.stamp.boot,
+            stream,
+            key,
+            profile: status.profile.clone(),
+            state: status.state,
+            load_percent: status.load_percent,
+            roster: Roster::default(),
+            occupancy: status.stamp.occupancy,
+            occupancy_rev: status.stamp.rev,
+            probes: VecDeque::new(),
+            fresh_at: None,
+            suspected: false,
+            first_heard: now.mono,
+            last_heard: now.mono,
+            lease_end_reported: false,
+        };
+        view.roster.check(status.stamp.rev, &status.digest, false, now);
+        view
+    }
+
+    /// Takes a status of the boot we know. True when it reconnected.
+    pub(crate) fn on_status(
+        &mut self,
+        hub: &HubId,
+        stream: StreamId,
+        key: KeyName,
+        status: Status,
+        now: Now,
+    ) -> bool {
+        let reconnected = stream != self.stream;
+        self.stream = stream;
+        self.key = key;
+        self.on_stamp(&status.stamp, now);
+        self.roster.check(status.stamp.rev, &status.digest, !reconnected, now);
+        self.profile = status.profile;
+        self.state = status.state;
+        self.load_percent = status.load_percent;
+        if let Some(echo) = status.echoes.iter().find(|echo| echo.hub == *hub) {
+            self.on_echo(echo.n, now);
+        }
+        reconnected
+    }
+
+    fn on_echo(&mut self, n: u64, now: Now) {
+        let Some(&(_, sent_at)) = self.probes.iter().find(|(sent, _)| *sent == n) else { return };
+        self.probes.retain(|(sent, _)| *sent > n);
+        if now.mono.since(sent_at) < limits::LEASE {
+            self.fresh_at = self.fresh_at.max(Some(sent_at));
+            self.suspected = false;
+            self.lease_end_reported = false;
+        }
+    }
+
+    /// Takes the head of any message of this boot.
+    pub(crate) fn on_stamp(&mut self, stamp: &Stamp, now: Now) {
+        self.last_heard = now.mono;
+        if stamp.rev >= self.occupancy_rev {
+            self.occupancy = stamp.occupancy;
+            self.occupancy_rev = stamp.rev;
+        }
+    }
+
+    /// Remembers a probe that goes out now.
+    pub(crate) fn on_probe_sent(&mut self, n: u64, now: Now) {
+        if self.probes.len() == PROBES_MAX {
+            self.probes.pop_front();
+        }
+        self.probes.push_back((n, now.mono));
+    }
+
+    /// Its connection died: only the echo of a probe sent from now on counts again.
+    pub(crate) fn suspect(&mut self) {
+        self.suspected = true;
+        self.probes.clear();
+    }
+
+    pub(crate) fn freshness(&self, now: Now) -> Freshness {
+        let unheard = self.fresh_at.map(|at| now.mono.since(at));
+        match unheard {
+            Some(unheard) if unheard < SUSPECT_AFTER && !self.suspected => Freshness::Fresh,
+            Some(unheard) if unheard < limits::LEASE => Freshness::Suspect,
+            None if now.mono.since(self.first_heard) < limits::LEASE => Freshness::Suspect,
+            _ => Freshness::Lost,
+        }
+    }
+
+    /// When [`Self::freshness`] changes by itself.
+    pub(crate) fn lease_ends_at(&self) -> Mono {
+        self.fresh_at.unwrap_or(self.first_heard) + limits::LEASE
+    }
+
+    /// Whether it may get new players: probed, roster known, and willing.
+    pub(crate) fn is_eligible(&self, now: Now) -> bool {
+        self.freshness(now) == Freshness::Fresh
+            && self.roster.is_known()
+            && matches!(self.state, ServerState::Online | ServerState::Degraded)
+            && !self.profile.endpoints.is_empty()
+    }
+
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        self.occupancy
+    }
+}

@@ -1,0 +1,116 @@
+//! The use case: hand a player of an account over to a game server.
+//!
+//! [`Core`](core::Core) is the sans-I/O state machine (placement, grants, ends, fences, one handover per account at a time); [`Desk`] is
+//! the task around it with the link, the store and the clock. Imports the rooms `fleet` and `accounts`; knows nothing of HTTP.
+//! Invariants: a client is answered after the server's yes, or unconfirmed only when nothing older of the account exists; every
+//! request is answered once, by its deadline; nothing is ended for a handover that got no place.
+
+use std::time::Duration;
+
+use shared_msgs::clock::UnixMs;
+use shared_msgs::ids::{HandoverId, ServerId};
+use shared_msgs::messages::Endpoint;
+use shared_msgs::token::Token;
+
+use crate::accounts::AccountRow;
+
+/// Somebody wants into the game.
+#[derive(Debug, Clone)]
+pub struct HandoverRequest {
+    /// Who; checked by the caller.
+    pub account: AccountRow,
+    /// What the player is called in the game.
+    pub name: String,
+    /// Only this server will do.
+    pub server: Option<ServerId>,
+    /// Servers of this region come first.
+    pub region: Option<String>,
+}
+
+/// Where to go and what to show there.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Names the attempt, and the session it leads to.
+    pub handover: HandoverId,
+    /// Which server.
+    pub server: ServerId,
+    /// For people.
+    pub server_name: String,
+    /// May be empty.
+    pub region: String,
+    /// The preferred one first; never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// Shown once, there.
+    pub token: Token,
+    /// By our clock.
+    pub expires_at: UnixMs,
+    /// Whether the server has said yes; if not, the client may be told to wait there.
+    pub confirmed: bool,
+}
+
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum NoPlace {
+    /// No server is fresh and willing.
+    #[error("no game server is online")]
+    NoServerOnline,
+    /// Every willing server is full.
+    #[error("all game servers are full")]
+    AllServersFull,
+    /// No such server is known.
+    #[error("no such game server")]
+    ServerUnknown,
+    /// The chosen server is full.
+    #[error("this game server is full")]
+    ServerFull,
+    /// The chosen server takes nobody new.
+    #[error("this game server is draining")]
+    ServerDraining,
+    /// A bound of the hub is reached.
+    #[error("the hub is busy")]
+    HubBusy,
+    /// No server answered in time.
+    #[error("the handover timed out")]
+    TimedOut,
+}
+
+impl NoPlace {
+    /// The stable code clients see.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoServerOnline => "no-server-online",
+            Self::AllServersFull => "all-servers-full",
+            Self::ServerUnknown => "server-unknown",
+            Self::ServerFull => "server-full",
+            Self::ServerDraining => "server-draining",
+            Self::HubBusy => "hub-busy",
+            Self::TimedOut => "handover-timed-out",
+        }
+    }
+
+    /// When asking again may help; `None` when only asking for something else does.
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::NoServerOnline => Some(Duration::from_secs(2)),
+            Self::AllServersFull | Self::ServerFull => Some(Duration::from_secs(5)),
+            Self::HubBusy | Self::TimedOut => Some(Duration::from_secs(1)),
+            Self::ServerUnknown | Self::ServerDraining => None,
+        }
+    }
+}
+
+/// A handover that came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refused {
+    /// Names the attempt, for support.
+    pub handover: HandoverId,
+    /// Why.
+    pub why: NoPlace,
+}
+
+mod desk;
+mod meters;
+
+pub use desk::{Desk, Snapshot};
+pub use meters::Meters;
