@@ -3,3 +3,4 @@
 pub mod accounts;
 pub mod fleet;
 pub mod handover;
+pub mod mqtt;
