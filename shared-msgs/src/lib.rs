@@ -11,7 +11,11 @@ pub mod frames;
 pub mod ids;
 pub mod keys;
 pub mod limits;
+#[cfg(feature = "link")]
+pub mod link;
 pub mod messages;
+#[cfg(feature = "process")]
+pub mod process;
 pub mod replay;
 pub mod rng;
 pub mod token;

@@ -1,0 +1,126 @@
+//! Secrets in the configuration: by value or by file, never both.
+//!
+//! Invariant: a [`Secret`] is wiped when dropped, and never shown nor serialized; errors name its setting and file only.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+use super::config::ConfigError;
+
+/// A secret file is read up to this size: no key or password is longer.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// A secret text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes over `text`.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// Shows it to who needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Hands it on, still wiped when dropped.
+    pub fn into_inner(self) -> Zeroizing<String> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // serde's own "invalid type" message would quote the value.
+        let text = String::deserialize(deserializer)
+            .map_err(|_| serde::de::Error::custom("a secret must be a text in quotes"))?;
+        Ok(Self::new(text))
+    }
+}
+
+/// The secret that a pair of settings `name` / `name_file` gives; `None` when neither is set. White space around the content of a
+/// file is ignored.
+///
+/// # Errors
+/// When both are set, or the file cannot be read or is empty.
+pub fn resolve(
+    value: Option<Secret>,
+    file: Option<PathBuf>,
+    name: &'static str,
+) -> Result<Option<Secret>, ConfigError> {
+    match (value, file) {
+        (Some(_), Some(_)) => Err(ConfigError::BothSecrets { name }),
+        (Some(value), None) => Ok(Some(value)),
+        (None, None) => Ok(None),
+        (None, Some(path)) => match read(&path) {
+            Ok(text) if text.trim().is_empty() => Err(ConfigError::EmptySecretFile { name, path }),
+            Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
+            Err(source) => Err(ConfigError::SecretFile { name, path, source }),
+        },
+    }
+}
+
+fn read(path: &std::path::Path) -> std::io::Result<Zeroizing<String>> {
+    use std::io::{Error, ErrorKind, Read as _};
+    let file = std::fs::File::open(path)?;
+    // One allocation of the size it needs: a text that grows leaves unwiped copies behind.
+    let size = usize::try_from(file.metadata()?.len().min(SECRET_BYTES_MAX)).unwrap_or(0);
+    let mut text = Zeroizing::new(String::with_capacity(size + 1));
+    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > SECRET_BYTES_MAX {
+        return Err(Error::new(ErrorKind::InvalidData, "too long for a secret"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn value_or_file_but_never_both() {
+        let file = file("  from file\n");
+        let path = || Some(file.path().to_owned());
+        let value = || Some(Secret::new("hunter2".to_owned()));
+        assert_eq!(resolve(None, None, "mqtt.password").unwrap(), None);
+        assert_eq!(resolve(value(), None, "mqtt.password").unwrap().unwrap().expose(), "hunter2");
+        assert_eq!(resolve(None, path(), "mqtt.password").unwrap().unwrap().expose(), "from file");
+        let error = resolve(value(), path(), "mqtt.password").unwrap_err().to_string();
+        assert!(error.contains("mqtt.password") && error.contains("mqtt.password_file"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_empty_or_huge_file_is_a_named_error() {
+        let huge = "x".repeat(usize::try_from(SECRET_BYTES_MAX).unwrap() + 1);
+        for text in ["", " \n", &huge] {
+            let file = file(text);
+            let error = resolve(None, Some(file.path().to_owned()), "key").unwrap_err().to_string();
+            assert!(error.contains("key_file") && error.contains(file.path().to_str().unwrap()), "{error}");
+        }
+        let error = resolve(None, Some("/nonexistent/secret".into()), "key").unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/secret"), "{error}");
+    }
+
+    #[test]
+    fn debug_tells_nothing() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "Secret(redacted)");
+    }
+}
