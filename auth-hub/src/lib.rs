@@ -3,3 +3,6 @@
 pub mod accounts;
 pub mod fleet;
 pub mod handover;
+pub mod http;
+pub mod metrics;
+pub mod sessions;
