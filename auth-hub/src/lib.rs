@@ -4,4 +4,7 @@ pub mod accounts;
 pub mod bus;
 pub mod fleet;
 pub mod handover;
+pub mod http;
+pub mod metrics;
 pub mod mqtt;
+pub mod sessions;

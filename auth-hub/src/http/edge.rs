@@ -1,0 +1,77 @@
+//! Around every request: its deadline, its bound, its panic, its numbers.
+//!
+//! Knows no resource. Invariant: whatever a handler does, the client gets an answer, and a failure is a problem document.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use shared_msgs::limits;
+use tracing::{debug, error, warn};
+
+use super::extract::BODY_DEADLINE;
+use super::problem::{Kind, Problem};
+use super::serve::Peer;
+use super::state::HttpState;
+
+/// Every request is answered within this.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
+
+const _: () = assert!(
+    REQUEST_DEADLINE.as_millis() >= limits::LOGIN_DEADLINE.as_millis() + BODY_DEADLINE.as_millis(),
+    "a slow body and a slow handover fit one request"
+);
+
+/// The outermost layer.
+pub(super) async fn edge(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    let route = super::route_of(request.uri().path());
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
+    let _busy = peer.as_ref().map(|peer| peer.0.begin_request());
+    let started = state.mono();
+    let answered = tokio::time::timeout(REQUEST_DEADLINE, caught(next.run(request))).await;
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        // What it panicked with may hold anything: the hook has printed it, here it is dropped.
+        Ok(Err(_panic)) => {
+            error!(target: "http", route, "http.panicked");
+            Problem::new(Kind::Internal).into_response()
+        }
+        Err(_elapsed) => {
+            warn!(target: "http", route, "http.deadline");
+            Problem::busy().into_response()
+        }
+    };
+    // Answers hold tokens, and none of them stays true.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = response.status().as_u16();
+    let ms = state.mono().since(started).as_millis();
+    debug!(target: "http", route, status, ms, "http.request");
+    state.parts.metrics.request(route, status);
+    response
+}
+
+/// Around the API: what exceeds the bound is refused at once.
+pub(super) async fn bound_requests(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    match state.requests.try_acquire() {
+        Ok(_permit) => next.run(request).await,
+        Err(_full) => Problem::busy().into_response(),
+    }
+}
+
+/// Runs a future; its panic becomes an error.
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    std::future::poll_fn(move |cx| {
+        // After a panic the future is only dropped; what handlers share recovers from poison.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => std::task::Poll::Ready(Err(panic)),
+        }
+    })
+    .await
+}

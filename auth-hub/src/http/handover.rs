@@ -1,0 +1,110 @@
+//! `POST /handover`: a place for somebody who has logged in before: a move, a reconnect, another try.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use shared_msgs::clock::{Mono, UnixMs};
+use tracing::info;
+
+use super::extract::{Bearer, Fields, Wishes};
+use super::problem::{Kind, Problem};
+use super::state::HttpState;
+use crate::accounts::{Account, AccountState};
+use crate::handover::{HandoverRequest, Placed};
+
+/// Where to go, as the client reads it.
+#[derive(Serialize)]
+pub(super) struct HandoverReply<'a> {
+    handover_id: String,
+    server: Server<'a>,
+    endpoints: Vec<Endpoint<'a>>,
+    token: &'a str,
+    expires_at_ms: u64,
+    expires_in_ms: u64,
+    confirmed: bool,
+}
+
+#[derive(Serialize)]
+struct Server<'a> {
+    id: &'a str,
+    name: &'a str,
+    region: &'a str,
+}
+
+#[derive(Serialize)]
+struct Endpoint<'a> {
+    transport: &'a str,
+    address: &'a str,
+}
+
+impl<'a> HandoverReply<'a> {
+    pub(super) fn new(placed: &'a Placed, now: UnixMs) -> Self {
+        let endpoints = placed.endpoints.iter();
+        Self {
+            handover_id: placed.handover.to_string(),
+            server: Server { id: placed.server.as_str(), name: &placed.server_name, region: &placed.region },
+            endpoints: endpoints.map(|e| Endpoint { transport: &e.transport, address: &e.address }).collect(),
+            token: placed.token.expose(),
+            expires_at_ms: placed.expires_at.0,
+            expires_in_ms: placed.expires_at.0.saturating_sub(now.0),
+            confirmed: placed.confirmed,
+        }
+    }
+}
+
+pub(super) async fn hand_over(
+    State(state): State<HttpState>,
+    Bearer(id): Bearer,
+    mut fields: Fields,
+) -> Result<Response, Problem> {
+    let started = state.mono();
+    let wishes = fields.wishes()?;
+    // The token says who; whether they may still play is read every time.
+    let account = state.parts.store.by_public(id).await?;
+    let account = account.ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
+    may_play(&account)?;
+    let placed = place(&state, &account, wishes, started).await?;
+    Ok(Json(HandoverReply::new(&placed, state.unix())).into_response())
+}
+
+/// Refuses accounts that are shut out. Asked only of those who have proved to own it.
+pub(super) fn may_play(account: &Account) -> Result<(), Problem> {
+    match account.state {
+        AccountState::Active => Ok(()),
+        AccountState::Disabled | AccountState::Banned => Err(Problem::new(Kind::Banned)),
+    }
+}
+
+/// Finds a place, and tells the log.
+pub(super) async fn place(
+    state: &HttpState,
+    account: &Account,
+    Wishes { server, region }: Wishes,
+    started: Mono,
+) -> Result<Placed, Problem> {
+    let name = account.display_name.to_string();
+    let request = HandoverRequest { account: account.row, name, server, region };
+    let result = state.parts.desk.hand_over(request).await;
+    let ms = state.mono().since(started).as_millis();
+    match &result {
+        Ok(placed) => info!(
+            target: "handover",
+            account_id = %account.id,
+            handover_id = %placed.handover,
+            server_id = %placed.server,
+            confirmed = placed.confirmed,
+            ms,
+            "login.answered"
+        ),
+        Err(refused) => info!(
+            target: "handover",
+            account_id = %account.id,
+            handover_id = %refused.handover,
+            code = refused.why.code(),
+            ms,
+            "login.refused"
+        ),
+    }
+    Ok(result?)
+}

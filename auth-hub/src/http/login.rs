@@ -1,0 +1,136 @@
+//! `POST /auth/login`: the password check and, in the same round trip, the handover.
+//!
+//! The order is the point: throttle, then argon2, then the account's state, then a place. Invariant: until the password was right,
+//! an account that does not exist, and one that may not play, look and cost like any other.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use tracing::{Instrument as _, Span, debug, info, warn};
+
+use super::extract::{Fields, Wishes};
+use super::handover::{HandoverReply, may_play, place};
+use super::problem::{Kind, Problem};
+use super::serve::Peer;
+use super::state::HttpState;
+use crate::accounts::throttle::Verdict;
+use crate::accounts::{Account, LoginName, Password, Phc};
+
+#[derive(Serialize)]
+struct LoginReply<'a> {
+    account_id: String,
+    display_name: &'a str,
+    access_token: &'a str,
+    access_token_expires_in_s: u64,
+    handover: Option<HandoverReply<'a>>,
+}
+
+/// What a client asks. No `Debug`.
+struct LoginRequest {
+    /// `None` for a text that nobody can have registered.
+    login: Option<LoginName>,
+    /// `None` for one that nobody can have set.
+    password: Option<Password>,
+    /// `None` when a session is all they want.
+    wishes: Option<Wishes>,
+}
+
+impl TryFrom<Fields> for LoginRequest {
+    type Error = Problem;
+    fn try_from(mut fields: Fields) -> Result<Self, Problem> {
+        let wants_place = fields.flag("handover", true)?;
+        let wishes = fields.wishes()?;
+        Ok(Self {
+            login: fields.text("login")?.parse().ok(),
+            password: Password::attempt(fields.text("password")?).ok(),
+            wishes: wants_place.then_some(wishes),
+        })
+    }
+}
+
+pub(super) async fn login(State(state): State<HttpState>, peer: Peer, fields: Fields) -> Response {
+    let result = match LoginRequest::try_from(fields) {
+        Ok(request) => attempt(&state, &peer, request).await,
+        Err(problem) => Err(problem),
+    };
+    state.parts.metrics.login(result.as_ref().err().map_or("ok", |problem| problem.kind.code()));
+    result.unwrap_or_else(|problem| {
+        // With a handover id, it was logged where the handover failed.
+        if problem.handover().is_none() {
+            info!(target: "handover", code = problem.kind.code(), "login.refused");
+        }
+        problem.into_response()
+    })
+}
+
+async fn attempt(state: &HttpState, peer: &Peer, request: LoginRequest) -> Result<Response, Problem> {
+    let started = state.mono();
+    let account = verify(state, peer, request.login, request.password).await?;
+    info!(target: "handover", account_id = %account.id, "login.verified");
+    may_play(&account)?;
+
+    let access = state.parts.access.issue(account.id, state.unix(), &*state.parts.rng);
+    let placed = match request.wishes {
+        None => None,
+        Some(wishes) => match place(state, &account, wishes, started).await {
+            Ok(placed) => Some(placed),
+            Err(problem) => return Err(problem.with_access(access)),
+        },
+    };
+    let reply = LoginReply {
+        account_id: account.id.to_string(),
+        display_name: account.display_name.as_str(),
+        access_token: access.expose(),
+        access_token_expires_in_s: access.life.as_secs(),
+        handover: placed.as_ref().map(|placed| HandoverReply::new(placed, state.unix())),
+    };
+    Ok(Json(reply).into_response())
+}
+
+/// The account, if this is its password.
+async fn verify(
+    state: &HttpState,
+    peer: &Peer,
+    login: Option<LoginName>,
+    password: Option<Password>,
+) -> Result<Account, Problem> {
+    let wrong = || Problem::new(Kind::InvalidCredentials);
+    // Impossible texts are refused for what they are; that tells nothing about any account.
+    let (login, password) = login.zip(password).ok_or_else(wrong)?;
+    let verdict = state.logins().attempt(&login, peer.addr.ip(), state.mono());
+    let attempt = match verdict {
+        Verdict::Allowed(attempt) => attempt,
+        Verdict::Denied { retry_after } => return Err(Problem::retry(Kind::TooManyAttempts, retry_after)),
+    };
+    let account = state.parts.store.by_login(&login).await?;
+    let phc = account.as_ref().map(|account| account.phc.clone());
+    let verified = match state.parts.passwords.verify(password, phc).await {
+        Ok(verified) => verified,
+        Err(err) => {
+            // Nothing was checked, so nothing was spent.
+            state.logins().succeeded(attempt, state.mono());
+            return Err(err.into());
+        }
+    };
+    let account = account.filter(|_| verified.ok).ok_or_else(wrong)?;
+    state.logins().succeeded(attempt, state.mono());
+    if let Some(stronger) = verified.upgraded {
+        upgrade(state, &account, stronger);
+    }
+    Ok(account)
+}
+
+/// Stores the stronger hash. Nobody waits for it, and a login does not fail for it: the next one tries again.
+fn upgrade(state: &HttpState, account: &Account, stronger: Phc) {
+    let (store, id) = (state.parts.store.clone(), account.id);
+    let (row, old) = (account.row, account.phc.clone());
+    let work = async move {
+        match store.upgrade_phc(row, old, stronger).await {
+            Ok(true) => info!(target: "http", account_id = %id, "password.upgraded"),
+            Ok(false) => debug!(target: "http", account_id = %id, "the password was changed meanwhile"),
+            Err(err) => warn!(target: "http", account_id = %id, %err, "password.upgrade_failed"),
+        }
+    };
+    state.parts.tasks.spawn(work.instrument(Span::current()));
+}

@@ -1,0 +1,66 @@
+//! The HTTP edge: accounts, logins and handovers as JSON, and what an operator's probes ask.
+//!
+//! One file per resource; `edge` is around all of them, `serve` below. Owns status codes, problem documents and every bound
+//! of a request; decides nothing about accounts, passwords or places. Invariants: every answer that is not a success is a problem document
+//! (RFC 9457) with a stable code; no password, hash, token or row id reaches a log; every request ends within [`REQUEST_DEADLINE`].
+//!
+//! Log events: `login.verified`, `login.refused`, `login.answered` (target `handover`); `account.registered`, `password.upgraded`,
+//! `password.upgrade_failed`, `http.request`, `http.failed`, `http.panicked`, `http.deadline`, `http.serving`, `http.stopped` (target `http`).
+
+mod edge;
+mod extract;
+mod handover;
+mod health;
+mod login;
+mod problem;
+mod register;
+mod serve;
+mod servers;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+
+pub use edge::REQUEST_DEADLINE;
+pub use problem::Kind as ProblemKind;
+pub use serve::{Peer, serve};
+pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState};
+
+use problem::{Kind, Problem};
+
+/// Longest request body.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Every route, as metrics name it.
+const ROUTES: [&str; 7] =
+    ["/auth/register", "/auth/login", "/handover", "/servers", "/healthz", "/readyz", "/metrics"];
+
+/// The whole API. Serve it with [`serve`], which tells it who is asking.
+pub fn router(state: HttpState) -> Router {
+    let api = Router::new()
+        .route("/auth/register", post(register::register))
+        .route("/auth/login", post(login::login))
+        .route("/handover", post(handover::hand_over))
+        .route("/servers", get(servers::list))
+        .route_layer(from_fn_with_state(state.clone(), edge::bound_requests));
+    // Probes stay outside the bound on requests: a hub that is busy must still be seen.
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .merge(api)
+        .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
+        .fallback(async || Problem::new(Kind::NotFound))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(state.clone(), edge::edge))
+        .with_state(state)
+}
+
+/// The metric label of a path: bounded, whatever clients ask for.
+fn route_of(path: &str) -> &'static str {
+    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
+}

@@ -1,0 +1,61 @@
+//! `POST /auth/register`: an account for whoever asks, where the operator lets them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use tracing::info;
+
+use super::extract::Fields;
+use super::problem::{Kind, Problem};
+use super::serve::Peer;
+use super::state::HttpState;
+use crate::accounts::throttle::Verdict;
+use crate::accounts::{Account, DisplayName, LoginName, Password, admin};
+
+#[derive(Serialize)]
+pub(super) struct Registered {
+    account_id: String,
+    login: String,
+    display_name: String,
+}
+
+impl From<&Account> for Registered {
+    fn from(account: &Account) -> Self {
+        Self {
+            account_id: account.id.to_string(),
+            login: account.login.to_string(),
+            display_name: account.display_name.to_string(),
+        }
+    }
+}
+
+pub(super) async fn register(
+    State(state): State<HttpState>,
+    peer: Peer,
+    mut fields: Fields,
+) -> Result<(StatusCode, Json<Registered>), Problem> {
+    if !state.settings.registration_open {
+        return Err(Problem::new(Kind::RegistrationClosed));
+    }
+    let login = fields.text("login")?;
+    let password = Password::new(fields.text("password")?)
+        .map_err(|err| Problem::because(Kind::InvalidPassword, err.to_string()))?;
+    let display_name = fields.optional_text("display_name")?.unwrap_or_else(|| login.clone());
+    let login: LoginName = login.parse().map_err(|err| because(Kind::InvalidLogin, &err))?;
+    let display_name: DisplayName =
+        display_name.parse().map_err(|err| because(Kind::InvalidDisplayName, &err))?;
+
+    let verdict = state.registrations().attempt(&login, peer.addr.ip(), state.mono());
+    if let Verdict::Denied { retry_after } = verdict {
+        return Err(Problem::retry(Kind::TooManyAttempts, retry_after));
+    }
+    let parts = &state.parts;
+    let account = admin::add(&parts.store, &parts.passwords, login, display_name, password).await?;
+    info!(target: "http", account_id = %account.id, "account.registered");
+    Ok((StatusCode::CREATED, Json((&account).into())))
+}
+
+fn because(kind: Kind, err: &dyn std::error::Error) -> Problem {
+    Problem::because(kind, err.to_string())
+}

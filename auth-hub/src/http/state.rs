@@ -1,0 +1,126 @@
+//! What the handlers share, and the one thing they ask of the rest of the hub.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shared_msgs::clock::{Clock, Mono, UnixMs};
+use shared_msgs::rng::Rng;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::{PasswordPool, Store, Throttle, ThrottleConfig};
+use crate::handover::{Desk, HandoverRequest, Placed, Refused, Snapshot};
+use crate::metrics::Metrics;
+use crate::sessions::AccessTokens;
+
+/// An answer that is on its way.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where the edge takes players: the [`Desk`], or a test's own.
+pub trait Handover: fmt::Debug + Send + Sync + 'static {
+    /// Hands a player over.
+    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Placed, Refused>>;
+    /// How the fleet and the link stand.
+    fn snapshot(&self) -> Answer<'_, Snapshot>;
+}
+
+impl Handover for Desk {
+    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Placed, Refused>> {
+        Box::pin(Desk::hand_over(self, request))
+    }
+
+    fn snapshot(&self) -> Answer<'_, Snapshot> {
+        Box::pin(Desk::snapshot(self))
+    }
+}
+
+/// What the edge is built from.
+#[derive(Debug)]
+pub struct HttpParts {
+    /// The accounts.
+    pub store: Store,
+    /// Who checks passwords.
+    pub passwords: Arc<PasswordPool>,
+    /// Who finds places.
+    pub desk: Arc<dyn Handover>,
+    /// Who signs access tokens.
+    pub access: AccessTokens,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// For token ids and throttle keys.
+    pub rng: Arc<dyn Rng>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// For work that outlives its request.
+    pub tasks: TaskTracker,
+    /// Once cancelled, `/readyz` says no.
+    pub stopping: CancellationToken,
+}
+
+/// What the edge is told.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpSettings {
+    /// Requests to the API at one time; one more is refused at once.
+    pub requests_max: usize,
+    /// Whether anybody may register.
+    pub registration_open: bool,
+    /// How often one may log in.
+    pub logins: ThrottleConfig,
+    /// How often one may register.
+    pub registrations: ThrottleConfig,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) parts: HttpParts,
+    pub(super) settings: HttpSettings,
+    pub(super) requests: Semaphore,
+    logins: Mutex<Throttle>,
+    registrations: Mutex<Throttle>,
+}
+
+/// Shared by all requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpState(Arc<Inner>);
+
+impl HttpState {
+    /// Ready to serve.
+    pub fn new(parts: HttpParts, settings: HttpSettings) -> Self {
+        let rng = &*parts.rng;
+        Self(Arc::new(Inner {
+            logins: Mutex::new(Throttle::new(settings.logins, rng)),
+            registrations: Mutex::new(Throttle::new(settings.registrations, rng)),
+            requests: Semaphore::new(settings.requests_max.min(Semaphore::MAX_PERMITS)),
+            parts,
+            settings,
+        }))
+    }
+}
+
+impl std::ops::Deref for HttpState {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Inner {
+    pub(super) fn unix(&self) -> UnixMs {
+        self.parts.clock.now().unix
+    }
+
+    pub(super) fn mono(&self) -> Mono {
+        self.parts.clock.now().mono
+    }
+
+    // A throttle is a plain table, consistent between calls: a panic elsewhere while it was locked spoils nothing.
+    pub(super) fn logins(&self) -> MutexGuard<'_, Throttle> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn registrations(&self) -> MutexGuard<'_, Throttle> {
+        self.registrations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
