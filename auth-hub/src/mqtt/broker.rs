@@ -59,7 +59,7 @@ pub struct Broker {
 /// Reaches a broker from elsewhere, whether it runs or not.
 #[derive(Clone)]
 pub struct BrokerHandle {
-    edge: Arc<Edge>,
+    pub(super) edge: Arc<Edge>,
 }
 
 impl Broker {

@@ -11,6 +11,7 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread;
 
 use bytes::Bytes;
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
@@ -18,12 +19,12 @@ use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish};
 use rumqttd::{Notification, Router, RouterConfig, SegmentConfig};
 use shared_msgs::limits::PAYLOAD_BYTES_MAX;
 use shared_msgs::topics::{EVENTS_FILTER, STATUS_FILTER};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::config::BrokerConfig;
 use super::listener::PRIVATE_CONNECTIONS_MAX;
 
-/// Links being opened at a time: each holds a blocking thread until the router answers.
+/// Links being opened at a time: each holds a thread until the router answers.
 const OPENINGS_MAX: usize = 4;
 /// What one log keeps for a subscriber that lags: whole segments, the newest of them still filling.
 const SEGMENTS: usize = 4;
@@ -85,10 +86,20 @@ impl RouterHandle {
     }
 
     /// Registers `client_id`. A link that comes too late for its caller unregisters itself.
+    ///
+    /// `build()` blocks until the router answers, for ever if the router dies at the wrong moment. Hence a thread of its
+    /// own, not one of the runtime's, which would wait for it at the end; and as many as there are permits.
     pub(crate) async fn open(&self, client_id: &str) -> Result<Link, RouterGone> {
-        let _opening = self.openings.acquire().await.map_err(|_| RouterGone)?;
+        let opening = Arc::clone(&self.openings).acquire_owned().await.map_err(|_| RouterGone)?;
         let (open, client_id) = (Arc::clone(&self.open), client_id.to_owned());
-        tokio::task::spawn_blocking(move || open(&client_id)).await.unwrap_or(Err(RouterGone))
+        let (reply, opened) = oneshot::channel();
+        let build = move || {
+            // With nobody left to take it, the link is dropped here.
+            let _ = reply.send(open(&client_id));
+            drop(opening);
+        };
+        thread::Builder::new().name("mqtt-link".to_owned()).spawn(build).map_err(|_| RouterGone)?;
+        opened.await.unwrap_or(Err(RouterGone))
     }
 }
 
@@ -228,8 +239,10 @@ mod tests {
         let mut link = router.open("witness").await.unwrap();
         router.kill().await;
         while link.next().await.is_ok() {}
-        assert_eq!(link.send([]), Ok(()));
-        assert_eq!(link.publish(Bytes::from_static(b"a"), Bytes::from_static(b"b")), Err(RouterGone));
+        // The dying thread lets go of its links before it lets go of its channel.
+        while link.publish(Bytes::from_static(b"a"), Bytes::from_static(b"b")).is_ok() {
+            tokio::task::yield_now().await;
+        }
         assert!(router.open("late").await.is_err());
     }
 }

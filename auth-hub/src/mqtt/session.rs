@@ -206,14 +206,22 @@ impl<S: AsyncRead + AsyncWrite> Session<'_, S> {
     /// The packet loop, from the CONNACK on.
     async fn run(&mut self, seat: &mut Seat, stop: &CancellationToken) -> Close {
         self.reply(connect::welcome());
+        // At once: whoever is in knows it, even if a newer connection has come by now. A fresh socket takes four bytes.
+        let welcomed =
+            timeout(self.edge.config.write_timeout, self.wire.write.write_buf(&mut self.wire.out)).await;
+        // Packets may have come right behind the CONNECT.
+        let mut went = self.wrote(&welcomed.unwrap_or(Ok(0))).and_then(|()| self.digest());
         loop {
+            if let Err(close) = went {
+                return close;
+            }
             let deadline = self.deadline();
             let flushed = self.wire.out.is_empty();
             let may_read = self.exchange.may_read() && self.wire.out.len() < WRITE_BYTES;
             if may_read {
                 self.wire.inbox.reserve(READ_BYTES);
             }
-            let went = select! {
+            went = select! {
                 reason = seat.evicted() => Err(close(reason, "told to go")),
                 () = stop.cancelled() => Err(close(CloseReason::Stopping, "shutdown")),
                 () = sleep_until(deadline) => self.overdue(Instant::now()),
@@ -221,9 +229,6 @@ impl<S: AsyncRead + AsyncWrite> Session<'_, S> {
                 written = self.wire.write.write_buf(&mut self.wire.out), if !flushed => self.wrote(&written),
                 read = self.wire.read.read_buf(&mut self.wire.inbox), if may_read => self.received(&read),
             };
-            if let Err(close) = went {
-                return close;
-            }
         }
     }
 
@@ -292,13 +297,17 @@ impl<S: AsyncRead + AsyncWrite> Session<'_, S> {
         Ok(())
     }
 
-    /// Hands on each whole packet that was read. What came before a bad one was good.
     fn received(&mut self, read: &std::io::Result<usize>) -> Result<(), Close> {
         match read {
             Ok(0) => return Err(close(CloseReason::Lost, "end of stream")),
             Ok(_) => {}
             Err(_) => return Err(close(CloseReason::Lost, "read")),
         }
+        self.digest()
+    }
+
+    /// Hands on each whole packet in the inbox. What came before a bad one was good.
+    fn digest(&mut self) -> Result<(), Close> {
         let mut routed = Vec::new();
         let outcome = loop {
             let step = match codec::read(&mut self.wire.inbox) {
