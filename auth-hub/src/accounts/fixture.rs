@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared_msgs::clock::SystemClock;
 use shared_msgs::rng::SystemRng;
@@ -41,6 +42,11 @@ impl TestStore {
         }
         copy
     }
+}
+
+/// Fails a test that would hang.
+pub(super) async fn within<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("waited in vain")
 }
 
 pub(super) fn phc() -> Phc {

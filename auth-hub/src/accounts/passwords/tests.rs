@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use shared_msgs::clock::SystemClock;
 use shared_msgs::rng::SystemRng;
 
-use super::super::fixture::phc;
+use super::super::fixture::{phc, within};
 use super::*;
 
 fn cheap() -> Cost {
@@ -121,9 +121,9 @@ async fn a_full_queue_refuses_at_once_and_serves_who_waits() {
         })
         .collect();
     assert_eq!(pool.gauges(), Gauges { queued: 3, in_flight: 2, hashes: 0 });
-    let refused = pool.verify(password("x"), None).await;
+    let refused = within(pool.verify(password("x"), None)).await;
     assert_eq!(refused, Err(PoolError::Busy { retry_after: RETRY_AFTER_MIN }));
-    assert!(matches!(pool.hash(password("xxxxxxxx")).await, Err(PoolError::Busy { .. })));
+    assert!(matches!(within(pool.hash(password("xxxxxxxx"))).await, Err(PoolError::Busy { .. })));
     drop(gates);
     for answer in waiting {
         assert!(!answer.await.unwrap().unwrap().ok);
@@ -168,7 +168,7 @@ async fn dropping_the_pool_ends_its_threads_and_refuses_who_waits() {
     let (reply, answer) = oneshot::channel();
     pool.shared.push(Task::Verify { password: password("x"), phc: Some(phc()), reply }).unwrap();
     drop(pool);
-    assert!(answer.await.is_err());
+    assert!(within(answer).await.is_err());
     drop(gates);
     for thread in threads {
         thread.join().unwrap();
@@ -180,6 +180,6 @@ async fn dropping_the_pool_ends_its_threads_and_refuses_who_waits() {
 async fn a_thread_that_dies_takes_pool_and_process_down() {
     let (pool, process) = pool_of(2, 8, cheap());
     pool.shared.push(Task::Run(Box::new(|| panic!("a bug in a check")))).unwrap();
-    process.cancelled().await;
+    within(process.cancelled()).await;
     assert_eq!(pool.verify(password("x"), None).await, Err(PoolError::Closed));
 }

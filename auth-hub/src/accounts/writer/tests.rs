@@ -7,6 +7,7 @@ use std::task::Poll;
 use sqlx::SqlitePool;
 
 use super::super::db;
+use super::super::fixture::within;
 use super::*;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -198,7 +199,7 @@ async fn closing_finishes_what_waits_and_takes_no_more() {
     })
     .await;
     end.send(true).unwrap();
-    closing.await;
+    within(closing).await;
     assert_eq!(gate.committed().await, Ok(1));
     assert_eq!(waits.committed().await, Ok(2));
     let late = fixture.writer.write(|_| Box::pin(async { Ok::<(), TestError>(()) })).await;
@@ -212,7 +213,7 @@ async fn a_writer_that_dies_takes_the_process_down() {
     let dies = fixture.writer.write(|_| Box::pin(async { panic!("a bug in a write") }));
     let answer: Result<(), TestError> = dies.await;
     assert_eq!(answer, Err(TestError::Write(WriteError::Failed)));
-    fixture.process.cancelled().await;
+    within(fixture.process.cancelled()).await;
     let late = fixture.writer.write(|_| Box::pin(async { Ok::<(), TestError>(()) })).await;
     assert_eq!(late, Err(TestError::Write(WriteError::Closed)));
 }
