@@ -68,3 +68,6 @@ pub async fn set_state(store: &Store, login: &LoginName, state: AccountState) ->
     let account = find(store, login).await?;
     Ok(store.set_state(account.row, state).await?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,8 +59,18 @@ fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The one connection that writes, and the pool that reads.
-pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqlitePool), OpenError> {
+/// An open database.
+pub(super) struct Db {
+    /// The one connection that writes.
+    pub(super) writer: SqliteConnection,
+    /// How to make another one.
+    pub(super) options: SqliteConnectOptions,
+    /// The connections that read.
+    pub(super) readers: SqlitePool,
+}
+
+/// Opens the file, made where it is missing, and brings its schema up to date.
+pub(super) async fn open(path: &Path) -> Result<Db, OpenError> {
     create_private(path).map_err(OpenError::Create)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -75,10 +85,10 @@ pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqlitePool), 
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(READER_WAIT)
-        .connect_with(options.pragma("query_only", "on"))
+        .connect_with(options.clone().pragma("query_only", "on"))
         .await
         .map_err(OpenError::Connect)?;
-    Ok((writer, readers))
+    Ok(Db { writer, options, readers })
 }
 
 #[cfg(test)]
@@ -93,7 +103,7 @@ mod tests {
     async fn the_file_is_private_and_the_settings_hold() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("made/by/us/hub.sqlite");
-        let (mut writer, readers) = open(&path).await.unwrap();
+        let Db { mut writer, readers, .. } = open(&path).await.unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(&path.with_file_name("hub.sqlite-wal")), 0o600);
@@ -111,14 +121,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hub.sqlite");
         for _ in 0..2 {
-            let (mut writer, _readers) = open(&path).await.unwrap();
+            let Db { mut writer, .. } = open(&path).await.unwrap();
             let ran: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
                 .fetch_one(&mut writer)
                 .await
                 .unwrap();
             assert_eq!(ran, 1);
         }
-        let (mut writer, _readers) = open(&path).await.unwrap();
+        let Db { mut writer, .. } = open(&path).await.unwrap();
         sqlx::query("UPDATE _sqlx_migrations SET version = 999").execute(&mut writer).await.unwrap();
         assert!(matches!(open(&path).await, Err(OpenError::Migrate(_))));
     }

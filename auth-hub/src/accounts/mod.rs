@@ -9,6 +9,9 @@
 pub mod account;
 pub mod admin;
 mod db;
+#[cfg(test)]
+mod fixture;
+mod hasher;
 mod hub_state;
 pub mod import;
 pub mod passwords;

@@ -6,8 +6,7 @@
 //! The last point has a limit: a hash imported with other costs takes another time than the decoy, and tells a patient
 //! stop-watch that its account exists, until a login upgrades it. Hashes stronger than the setting stay so on purpose.
 //!
-//! Passwords are wiped when dropped. The block memory keeps the last hash's inner state until the next one overwrites
-//! it: wiping 19 MiB each time would cost about a tenth of the hash.
+//! Passwords are wiped when dropped.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -15,8 +14,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use argon2::password_hash::phc::{Output, ParamsString, Salt};
-use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use shared_msgs::clock::Clock;
 use shared_msgs::rng::Rng;
 use tokio::sync::oneshot;
@@ -24,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::account::Password;
+use super::hasher::{Hasher, Refused};
 use super::phc::{Cost, Phc};
 
 /// Bounds of the advice when to come back.
@@ -31,7 +29,7 @@ const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// How the pool is sized.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct PoolConfig {
     /// Hashes at one time.
     pub threads: NonZeroUsize,
@@ -224,19 +222,18 @@ impl PasswordPool {
         rng: &Arc<dyn Rng>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, PoolStartError> {
-        let params = config.cost.params().map_err(|_| PoolStartError::Cost)?;
-        let mut hasher = Hasher::new(params, Arc::clone(rng));
+        let new_hasher = || Hasher::new(config.cost, Arc::clone(rng)).map_err(|_| PoolStartError::Cost);
+        let mut hasher = new_hasher()?;
         let started = clock.now().mono;
         let decoy = hasher.hash(&rng.array::<32>()).map_err(|_| PoolStartError::Cost)?;
         let task_ms = u64::try_from(clock.now().mono.since(started).as_millis()).unwrap_or(u64::MAX);
-        let state = Mutex::new(State { task_ms, ..State::default() });
-        let mut pool =
-            Self { shared: Arc::new(Shared { state, wake: Condvar::new(), config }), threads: Vec::new() };
-        for n in 0..pool.shared.config.threads.get() {
+        let shared =
+            Shared { state: Mutex::new(State { task_ms, ..State::default() }), wake: Condvar::new(), config };
+        let mut pool = Self { shared: Arc::new(shared), threads: Vec::new() };
+        for n in 0..config.threads.get() {
             let worker = Worker {
                 alarm: Alarm { shared: Arc::clone(&pool.shared), process: process.clone() },
-                hasher: Hasher::new(hasher.params.clone(), Arc::clone(rng)),
-                cost: pool.shared.config.cost,
+                hasher: new_hasher()?,
                 decoy: decoy.clone(),
                 clock: Arc::clone(clock),
             };
@@ -298,7 +295,6 @@ impl Drop for Alarm {
 struct Worker {
     alarm: Alarm,
     hasher: Hasher,
-    cost: Cost,
     decoy: Phc,
     clock: Arc<dyn Clock>,
 }
@@ -307,10 +303,10 @@ impl Worker {
     fn run(mut self) {
         while let Some(task) = self.alarm.shared.take() {
             let started = self.clock.now().mono;
-            let hashes_before = self.hasher.hashes;
+            let hashes_before = self.hasher.hashes();
             let answer = self.perform(task);
             let took = self.clock.now().mono.since(started);
-            self.alarm.shared.done(self.hasher.hashes - hashes_before, took);
+            self.alarm.shared.done(self.hasher.hashes() - hashes_before, took);
             // Whoever was answered finds the gauges up to date.
             answer();
         }
@@ -322,12 +318,12 @@ impl Worker {
             Task::Verify { password, phc, reply } => {
                 let result = self.verify(&password, phc.as_ref());
                 drop(password);
-                Box::new(move || drop(reply.send(result)))
+                Box::new(move || drop(reply.send(result.map_err(|Refused| PoolError::Hash))))
             }
             Task::Hash { password, reply } => {
                 let result = self.hasher.hash(password.as_bytes());
                 drop(password);
-                Box::new(move || drop(reply.send(result)))
+                Box::new(move || drop(reply.send(result.map_err(|Refused| PoolError::Hash))))
             }
             #[cfg(test)]
             Task::Run(run) => {
@@ -337,72 +333,15 @@ impl Worker {
         }
     }
 
-    fn verify(&mut self, password: &Password, phc: Option<&Phc>) -> Result<Verified, PoolError> {
-        let against = phc.unwrap_or(&self.decoy).parsed().map_err(|_| PoolError::Hash)?;
-        let (Some(salt), Some(expected)) = (&against.hash.salt, &against.hash.hash) else {
-            return Err(PoolError::Hash);
-        };
-        let found = self.hasher.output(&against.argon2(), password.as_bytes(), salt, expected.len())?;
-        // `Output` compares in constant time.
-        let ok = (found == *expected) & phc.is_some();
-        let upgraded = if ok && against.is_weaker_than(self.cost) {
+    fn verify(&mut self, password: &Password, phc: Option<&Phc>) -> Result<Verified, Refused> {
+        let against = phc.unwrap_or(&self.decoy).parsed().map_err(|_| Refused)?;
+        let ok = self.hasher.matches(password.as_bytes(), &against)? & phc.is_some();
+        let upgraded = if ok && against.is_weaker_than(self.hasher.cost()) {
             Some(self.hasher.hash(password.as_bytes())?)
         } else {
             None
         };
         Ok(Verified { ok, upgraded })
-    }
-}
-
-/// argon2 on memory that is kept.
-struct Hasher {
-    params: Params,
-    memory: Vec<Block>,
-    rng: Arc<dyn Rng>,
-    hashes: u64,
-}
-
-impl Hasher {
-    fn new(params: Params, rng: Arc<dyn Rng>) -> Self {
-        let memory = vec![Block::new(); params.block_count()];
-        Self { params, memory, rng, hashes: 0 }
-    }
-
-    /// A fresh salt and the configured cost.
-    fn hash(&mut self, password: &[u8]) -> Result<Phc, PoolError> {
-        let salt = Salt::new(&self.rng.array::<16>()).map_err(|_| PoolError::Hash)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
-        let output = self.output(&argon2, password, &salt, Params::DEFAULT_OUTPUT_LEN)?;
-        // The length of the output is written by the output itself.
-        let params = ParamsString::try_from(&self.params).map_err(|_| PoolError::Hash)?;
-        Ok(Phc::from_hash(&PasswordHash {
-            algorithm: Algorithm::Argon2id.ident(),
-            version: Some(Version::V0x13.into()),
-            params,
-            salt: Some(salt),
-            hash: Some(output),
-        }))
-    }
-
-    fn output(
-        &mut self,
-        argon2: &Argon2<'_>,
-        password: &[u8],
-        salt: &Salt,
-        len: usize,
-    ) -> Result<Output, PoolError> {
-        let blocks = argon2.params().block_count();
-        self.hashes += 1;
-        let mut bytes = [0; Output::MAX_LENGTH];
-        let out = bytes.get_mut(..len).ok_or(PoolError::Hash)?;
-        let done = if blocks <= self.memory.len() {
-            argon2.hash_password_into_with_memory(password, salt.as_ref(), out, &mut self.memory)
-        } else {
-            // An imported hash that asks for more than our setting; its bounds were checked when it was parsed.
-            argon2.hash_password_into_with_memory(password, salt.as_ref(), out, vec![Block::new(); blocks])
-        };
-        done.map_err(|_| PoolError::Hash)?;
-        Output::new(out).map_err(|_| PoolError::Hash)
     }
 }
 

@@ -94,8 +94,9 @@ impl Store {
         rng: Arc<dyn Rng>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let (writer, readers) = db::open(path).await?;
-        Ok(Self { writer: Writer::start(writer, tasks, process), readers, rng, clock })
+        let db = db::open(path).await?;
+        let writer = Writer::start(db.writer, db.options, tasks, process);
+        Ok(Self { writer, readers: db.readers, rng, clock })
     }
 
     /// The way to write for other rooms that share this database file.
@@ -260,3 +261,6 @@ fn account(row: &SqliteRow) -> Result<Account, StoreError> {
 pub(super) fn id_bytes(stored: &[u8], what: &'static str) -> Result<[u8; 16], StoreError> {
     stored.try_into().map_err(|_| StoreError::Corrupt(what))
 }
+
+#[cfg(test)]
+mod tests;

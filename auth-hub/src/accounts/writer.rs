@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -68,12 +69,16 @@ impl fmt::Debug for Writer {
 pub struct Pending<T, E>(oneshot::Receiver<Result<T, E>>);
 
 impl<T, E: From<WriteError>> Pending<T, E> {
-    /// Waits for the commit.
+    /// Waits for the commit, at most [`WRITE_DEADLINE`].
     ///
     /// # Errors
     /// The write's own, or that of the transaction.
     pub async fn committed(self) -> Result<T, E> {
-        match tokio::time::timeout(WRITE_DEADLINE, self.0).await {
+        self.committed_within(WRITE_DEADLINE).await
+    }
+
+    async fn committed_within(self, limit: Duration) -> Result<T, E> {
+        match tokio::time::timeout(limit, self.0).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_gone)) => Err(WriteError::Failed.into()),
             Err(_elapsed) => Err(WriteError::Deadline.into()),
@@ -82,14 +87,21 @@ impl<T, E: From<WriteError>> Pending<T, E> {
 }
 
 impl Writer {
-    /// Starts the task. It cancels `process` when it dies, not when it is closed.
-    pub fn start(conn: SqliteConnection, tasks: &TaskTracker, process: &CancellationToken) -> Self {
+    /// Starts the task on a connection and the options it was made with. It cancels `process` when it dies, not when it
+    /// is closed.
+    pub fn start(
+        conn: SqliteConnection,
+        options: SqliteConnectOptions,
+        tasks: &TaskTracker,
+        process: &CancellationToken,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_WRITES_MAX);
         let closing = CancellationToken::new();
         let ended = CancellationToken::new();
         let commits = Arc::<AtomicU64>::default();
         let task = Task {
             conn,
+            options,
             jobs: receiver,
             closing: closing.clone(),
             ended: ended.clone(),
@@ -164,6 +176,7 @@ impl Writer {
 
 struct Task {
     conn: SqliteConnection,
+    options: SqliteConnectOptions,
     jobs: mpsc::Receiver<Job>,
     closing: CancellationToken,
     ended: CancellationToken,
@@ -201,9 +214,16 @@ impl Task {
             for answer in answers {
                 answer(told);
             }
-            // A failed transaction was rolled back. A connection that answers no more ends the process.
-            if committed.is_err() && self.conn.ping().await.is_err() {
-                return;
+            // SQLite itself may have rolled back (a full disk does that), which sqlx's count of open transactions does
+            // not see: that connection would refuse every later one. So it is replaced; if it cannot be, we die.
+            if committed.is_err() {
+                match self.options.connect().await {
+                    Ok(fresh) => self.conn = fresh,
+                    Err(err) => {
+                        error!(error = %err, "the database cannot be opened again");
+                        return;
+                    }
+                }
             }
         }
         if let Err(err) = self.conn.close().await {
@@ -233,3 +253,6 @@ async fn commit_group(
     }
     transaction.commit().await
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! The store over a real file.
+
+use shared_msgs::ids::{PlayerId, Realm, ServerId};
+
+use super::super::fixture::{TestStore, new_account, other_phc, phc};
+use super::*;
+
+fn realm(name: &str) -> Realm {
+    name.parse().unwrap()
+}
+
+#[tokio::test]
+async fn an_account_is_found_as_it_was_made() {
+    let test = TestStore::open().await;
+    let made = test.store.register(new_account("Bob")).await.unwrap();
+    assert_eq!(made.login.as_str(), "bob");
+    assert_eq!(made.state, AccountState::Active);
+    assert_eq!(test.store.by_login(&"BOB".parse().unwrap()).await.unwrap().as_ref(), Some(&made));
+    assert_eq!(test.store.by_public(made.id).await.unwrap().as_ref(), Some(&made));
+    assert_eq!(test.store.by_login(&"bobby".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(test.store.by_public(AccountId([0; 16])).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_taken_name_is_refused_whatever_its_case() {
+    let test = TestStore::open().await;
+    let first = test.store.register(new_account("bob")).await.unwrap();
+    let mut second = new_account("BoB");
+    second.phc = other_phc();
+    assert!(matches!(test.store.register(second).await, Err(StoreError::NameTaken)));
+    assert_eq!(test.store.by_login(&first.login).await.unwrap(), Some(first), "the first is untouched");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_race_for_a_name_one_gets_it() {
+    let test = TestStore::open().await;
+    let mut racers = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let store = test.store.clone();
+        racers.spawn(async move { store.register(new_account("bob")).await });
+    }
+    let results = racers.join_all().await;
+    let won: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
+    let lost = results.iter().filter(|result| matches!(result, Err(StoreError::NameTaken))).count();
+    assert_eq!((won.len(), lost), (1, 49));
+    assert_eq!(test.store.by_login(&won[0].login).await.unwrap().as_ref(), Some(won[0]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_races_for_a_player_id_gets_the_same_one() {
+    let test = TestStore::open().await;
+    let row = test.store.register(new_account("bob")).await.unwrap().row;
+    let mut racers = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let store = test.store.clone();
+        racers.spawn(async move { store.player_in(row, &realm("eu")).await.unwrap() });
+    }
+    let mut ids = racers.join_all().await;
+    let eu = ids[0];
+    ids.retain(|id| *id != eu);
+    assert_eq!(ids, []);
+    assert_eq!(test.store.players_of(row).await.unwrap(), [(realm("eu"), eu)]);
+}
+
+#[tokio::test]
+async fn players_belong_to_one_account_and_realm() {
+    let test = TestStore::open().await;
+    let bob = test.store.register(new_account("bob")).await.unwrap().row;
+    let eve = test.store.register(new_account("eve")).await.unwrap().row;
+    let us = test.store.player_in(bob, &realm("us")).await.unwrap();
+    let eu = test.store.player_in(bob, &realm("eu")).await.unwrap();
+    let eves = test.store.player_in(eve, &realm("eu")).await.unwrap();
+    assert_eq!(test.store.player_in(bob, &realm("eu")).await.unwrap(), eu, "made once");
+    assert_eq!(test.store.players_of(bob).await.unwrap(), [(realm("eu"), eu), (realm("us"), us)]);
+
+    let unknown = PlayerId([0xee; 16]);
+    let mut expected = [(us, bob, realm("us")), (eu, bob, realm("eu")), (eves, eve, realm("eu"))];
+    expected.sort();
+    assert_eq!(test.store.owners(&[us, eves, unknown, eu, us]).await.unwrap(), expected);
+    assert_eq!(test.store.owners(&[]).await.unwrap(), []);
+    // More than one query's worth, and the known one in the last.
+    let mut many: Vec<_> = (0..1100_u128).map(|n| PlayerId(n.to_be_bytes())).collect();
+    many.push(eu);
+    assert_eq!(test.store.owners(&many).await.unwrap(), [(eu, bob, realm("eu"))]);
+
+    let nobody = AccountRow::from_raw(999);
+    assert!(matches!(test.store.player_in(nobody, &realm("eu")).await, Err(StoreError::UnknownAccount)));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_on_disk() {
+    let test = TestStore::open().await;
+    let bob = test.store.register(new_account("bob")).await.unwrap();
+    let player = test.store.player_in(bob.row, &realm("eu")).await.unwrap();
+    test.store.raise_clock_ceiling(77).await.unwrap();
+    // The first store stays open, so nothing is checkpointed for the second's sake.
+    let after_cut = TestStore::open_in(test.copy_files()).await;
+    assert_eq!(after_cut.store.by_login(&bob.login).await.unwrap(), Some(bob.clone()));
+    assert_eq!(after_cut.store.player_in(bob.row, &realm("eu")).await.unwrap(), player);
+    assert_eq!(after_cut.store.clock_ceiling().await.unwrap(), 77);
+
+    let TestStore { dir, store, process } = test;
+    store.close().await;
+    assert!(!process.is_cancelled());
+    assert!(matches!(store.register(new_account("eve")).await, Err(StoreError::Write(WriteError::Closed))));
+    let reopened = TestStore::open_in(dir).await;
+    assert_eq!(reopened.store.by_login(&bob.login).await.unwrap(), Some(bob));
+}
+
+#[tokio::test]
+async fn pages_follow_one_another() {
+    let test = TestStore::open().await;
+    for n in 0..7 {
+        test.store.register(new_account(&format!("user{n}"))).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    for expected in [3, 3, 1, 0] {
+        let page = test.store.list(seen.last(), 3).await.unwrap();
+        assert_eq!(page.len(), expected);
+        seen.extend(page.into_iter().map(|account| account.login));
+    }
+    let names: Vec<_> = seen.iter().map(LoginName::as_str).collect();
+    assert_eq!(names, ["user0", "user1", "user2", "user3", "user4", "user5", "user6"]);
+}
+
+#[tokio::test]
+async fn state_and_hash_change_and_an_upgrade_never_undoes_a_change() {
+    let test = TestStore::open().await;
+    let bob = test.store.register(new_account("bob")).await.unwrap();
+    let stored = async || test.store.by_public(bob.id).await.unwrap().unwrap();
+
+    test.store.set_state(bob.row, AccountState::Banned).await.unwrap();
+    assert_eq!(stored().await.state, AccountState::Banned);
+
+    assert!(test.store.upgrade_phc(bob.row, phc(), other_phc()).await.unwrap());
+    assert_eq!(stored().await.phc, other_phc());
+    assert!(!test.store.upgrade_phc(bob.row, phc(), phc()).await.unwrap(), "no longer stands there");
+    assert_eq!(stored().await.phc, other_phc());
+    test.store.set_phc(bob.row, phc()).await.unwrap();
+    assert_eq!(stored().await.phc, phc());
+
+    let nobody = AccountRow::from_raw(999);
+    let state = test.store.set_state(nobody, AccountState::Active).await;
+    assert!(matches!(state, Err(StoreError::UnknownAccount)));
+    assert!(matches!(test.store.set_phc(nobody, phc()).await, Err(StoreError::UnknownAccount)));
+}
+
+#[tokio::test]
+async fn ceiling_and_generations_only_rise() {
+    let test = TestStore::open().await;
+    assert_eq!(test.store.clock_ceiling().await.unwrap(), 0);
+    for (to, stands) in [(5, 5), (3, 5), (9, 9), (i64::MAX as u64, i64::MAX as u64)] {
+        assert_eq!(test.store.raise_clock_ceiling(to).await.unwrap(), stands);
+        assert_eq!(test.store.clock_ceiling().await.unwrap(), stands);
+    }
+    assert!(matches!(test.store.raise_clock_ceiling(1 << 63).await, Err(StoreError::Range)));
+
+    let (a, b): (ServerId, ServerId) = ("a".parse().unwrap(), "b".parse().unwrap());
+    assert_eq!(test.store.lowest_generations().await.unwrap(), []);
+    assert_eq!(test.store.raise_lowest_generation(&b, u32::MAX).await.unwrap(), u32::MAX);
+    assert_eq!(test.store.raise_lowest_generation(&a, 2).await.unwrap(), 2);
+    assert_eq!(test.store.raise_lowest_generation(&a, 1).await.unwrap(), 2);
+    assert_eq!(test.store.lowest_generations().await.unwrap(), [(a, 2), (b, u32::MAX)]);
+}
