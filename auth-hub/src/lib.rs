@@ -1,8 +1,10 @@
 //! Accounts, HTTP API, embedded MQTT broker and the handover to game servers.
 
 pub mod accounts;
+pub mod bus;
 pub mod fleet;
 pub mod handover;
 pub mod http;
 pub mod metrics;
+pub mod mqtt;
 pub mod sessions;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared_msgs::clock::{Mono, Now};
-use shared_msgs::ids::{BootId, Fence, HubId, PlayerId, ServerId, StreamId, TokenHash};
+use shared_msgs::ids::{BootId, HubId, PlayerId, ServerId, StreamId, TokenHash};
 use shared_msgs::keys::KeyName;
 use shared_msgs::limits;
 use shared_msgs::messages::{EntryKind, Order, RosterEntry, ServerMessage, ServerState, Status, Verdict};
@@ -121,12 +121,6 @@ impl Fleet {
     /// Every entry of a player, with where it is.
     pub(crate) fn entries_of(&self, player: PlayerId) -> impl Iterator<Item = (&ServerId, &RosterEntry)> {
         self.servers.iter().flat_map(move |(id, view)| view.roster.of_player(player).map(move |e| (id, e)))
-    }
-
-    /// The greatest fence anywhere, for a hub that must issue above it.
-    pub(crate) fn greatest_fence(&self) -> Fence {
-        let all = self.servers.values().flat_map(|view| view.roster.entries());
-        all.map(|entry| entry.fence).max().unwrap_or_default()
     }
 
     /// Takes a message that opened.

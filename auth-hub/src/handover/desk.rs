@@ -1,10 +1,34 @@
 //! The task around the core: the one owner of the fleet view and of every handover.
+//!
+//! Feeds the core with what the HTTP edge asks, what the link brings and what the store answers, and carries out its effects.
+//! Invariant: everything that reaches it comes through a bounded channel, and the core sees one thing at a time.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shared_msgs::clock::{Clock, Mono};
+use shared_msgs::codec;
 use shared_msgs::ids::HandoverId;
+use shared_msgs::keys::Purpose;
+use shared_msgs::link::{Lane, LinkEvent, LinkSender};
+use shared_msgs::messages::{HubMessage, Message};
+use shared_msgs::rng::Rng;
+use shared_msgs::topics::Topic;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, error, info, info_span, warn};
 
-use super::{HandoverRequest, NoPlace, Placed, Refused};
-use crate::fleet::ServerSummary;
+use super::core::{Core, Effect, Input};
+use super::{HandoverRequest, Meters, NoPlace, Placed, Refused};
+use crate::accounts::Store;
+use crate::bus::{Beat, Canary, Inlet, KeyRing};
+use crate::fleet::{Addressed, ServerSummary};
+
+/// Requests that may wait for the desk.
+const ASKS_MAX: usize = 1_024;
+/// The store's answers that may wait for the desk; as many look-ups run at once.
+const LOOKUPS_MAX: usize = 1_024;
 
 /// How the fleet and the hub's link stand.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +39,7 @@ pub struct Snapshot {
     pub link_up: bool,
 }
 
-pub(crate) enum Ask {
+enum Ask {
     HandOver(HandoverRequest, HandoverId, oneshot::Sender<Result<Placed, Refused>>),
     Snapshot(oneshot::Sender<Snapshot>),
 }
@@ -24,7 +48,7 @@ pub(crate) enum Ask {
 #[derive(Debug, Clone)]
 pub struct Desk {
     asks: mpsc::Sender<Ask>,
-    rng: std::sync::Arc<dyn shared_msgs::rng::Rng>,
+    rng: Arc<dyn Rng>,
 }
 
 impl Desk {
@@ -47,5 +71,266 @@ impl Desk {
             return Snapshot::default();
         }
         answered.await.unwrap_or_default()
+    }
+}
+
+/// What the desk's task works with.
+pub(crate) struct DeskParts {
+    pub(crate) store: Store,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) meters: Meters,
+    pub(crate) servers_max: usize,
+    /// The fence clock ceiling the database holds.
+    pub(crate) stored_ceiling: u64,
+    pub(crate) link: LinkSender,
+    pub(crate) events: mpsc::Receiver<LinkEvent>,
+    /// For look-ups in the store.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// The task. Make it, then spawn [`DeskTask::run`].
+pub(crate) struct DeskTask {
+    core: Core,
+    inlet: Inlet,
+    canary: Canary,
+    parts: DeskParts,
+    asks: mpsc::Receiver<Ask>,
+    lookups: mpsc::Sender<Input>,
+    looked_up: mpsc::Receiver<Input>,
+    waiting: BTreeMap<HandoverId, oneshot::Sender<Result<Placed, Refused>>>,
+    link_up: bool,
+    lease_ends_counted: u64,
+}
+
+/// Why the desk stopped unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum DeskError {
+    #[error("the broker's router is dead")]
+    RouterDead,
+    #[error("the link's task has ended")]
+    LinkEnded,
+}
+
+impl DeskTask {
+    pub(crate) fn new(parts: DeskParts) -> (Desk, Self) {
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (lookups, looked_up) = mpsc::channel(LOOKUPS_MAX);
+        let desk = Desk { asks, rng: Arc::clone(&parts.rng) };
+        let core = Core::new(
+            parts.keys.hub().clone(),
+            parts.servers_max,
+            parts.stored_ceiling,
+            Arc::clone(parts.keys.fleet()),
+            Arc::clone(&parts.rng),
+        );
+        let inlet = Inlet::new(Arc::clone(&parts.keys), parts.servers_max);
+        let task = Self {
+            core,
+            inlet,
+            canary: Canary::default(),
+            parts,
+            asks: asked,
+            lookups,
+            looked_up,
+            waiting: BTreeMap::new(),
+            link_up: false,
+            lease_ends_counted: 0,
+        };
+        (desk, task)
+    }
+
+    /// Runs until `stop`; ends before only when it cannot go on.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut tick_at = Mono::default();
+        loop {
+            let now = self.parts.clock.now();
+            if now.mono >= tick_at {
+                if let Err(error) = self.tick() {
+                    error!(target: "handover", %error, "desk.failed");
+                    return;
+                }
+            }
+            tick_at = self.core.next_deadline().min(self.canary.next_deadline().unwrap_or(Mono(u64::MAX)));
+            let pause = tick_at.since(self.parts.clock.now().mono);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+                Some(ask) = self.asks.recv() => self.on_ask(ask),
+                Some(input) = self.looked_up.recv() => self.feed(input),
+                event = self.parts.events.recv() => {
+                    let Some(event) = event else {
+                        error!(target: "handover", error = %DeskError::LinkEnded, "desk.failed");
+                        return;
+                    };
+                    self.on_link(event);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), DeskError> {
+        let now = self.parts.clock.now();
+        match self.canary.tick(now.mono) {
+            Some(Beat::Dead) => return Err(DeskError::RouterDead),
+            Some(Beat::Send(n)) => {
+                let topic = Topic::Canary(self.parts.keys.hub().clone());
+                let lane = Lane { topic, purpose: Purpose::Canary };
+                // A counter that is not sent is a miss, which is the truth.
+                let _ = self.parts.link.send(lane, n.to_be_bytes().to_vec());
+            }
+            None => {}
+        }
+        let effects = self.core.tick(now);
+        self.carry_out(effects);
+        self.count();
+        Ok(())
+    }
+
+    fn feed(&mut self, input: Input) {
+        let effects = self.core.handle(input, self.parts.clock.now());
+        self.carry_out(effects);
+    }
+
+    fn on_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Snapshot(answer) => {
+                let servers = self.core.summaries(self.parts.clock.now());
+                // Whoever asked may have left.
+                let _ = answer.send(Snapshot { servers, link_up: self.link_up });
+            }
+            Ask::HandOver(request, handover, answer) => {
+                self.waiting.insert(handover, answer);
+                let (store, account) = (self.parts.store.clone(), request.account);
+                self.look_up(async move {
+                    let players = store.players_of(account).await.unwrap_or_else(|error| {
+                        warn!(target: "handover", handover_id = %handover, %error, "store.failed");
+                        Vec::new()
+                    });
+                    Input::Ask { handover, request, players }
+                });
+            }
+        }
+    }
+
+    fn on_link(&mut self, event: LinkEvent) {
+        let now = self.parts.clock.now();
+        match event {
+            LinkEvent::Up { .. } => {
+                self.link_up = true;
+                self.canary.on_link_up(now.mono);
+                self.feed(Input::LinkUp);
+            }
+            LinkEvent::Down { error, .. } => {
+                self.link_up = false;
+                self.canary.on_link_down();
+                warn!(target: "handover", %error, "hub.link_down");
+            }
+            LinkEvent::Message { topic, payload } => {
+                let received = self.inlet.receive(&topic, &payload, now);
+                self.parts.meters.payloads_refused.inc_by(u64::from(received.refused));
+                self.parts.meters.messages_unknown.inc_by(received.unknown as u64);
+                if let Some(n) = received.canary {
+                    self.canary.on_echo(n);
+                }
+                if let Some((server, notice)) = received.skew {
+                    let lane = Lane { topic: Topic::Inbox(server), purpose: Purpose::SkewToServer };
+                    self.send(lane, &notice);
+                }
+                for (from, message) in received.messages {
+                    self.feed(Input::Message { from, message: Box::new(message) });
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(Addressed { server, boot, order }) => {
+                    let lane = Lane { topic: Topic::Inbox(server), purpose: Purpose::Inbox };
+                    self.send(lane, &HubMessage::Order { boot, order });
+                }
+                Effect::Answer { handover, answer } => {
+                    if let Some(client) = self.waiting.remove(&handover) {
+                        // The client may have left; the handover has run to its end all the same.
+                        let _ = client.send(answer);
+                    }
+                }
+                Effect::FindPlayer { handover, account, realm } => {
+                    let store = self.parts.store.clone();
+                    self.look_up(async move {
+                        let player = store.player_in(account, &realm).await.inspect_err(|error| {
+                            warn!(target: "handover", handover_id = %handover, %error, "store.failed");
+                        });
+                        Input::Player { handover, account, realm, player: player.ok() }
+                    });
+                }
+                Effect::FindOwners(asked) => {
+                    let store = self.parts.store.clone();
+                    self.look_up(async move {
+                        let found = store.owners(&asked).await.unwrap_or_else(|error| {
+                            warn!(target: "handover", %error, "store.failed");
+                            Vec::new()
+                        });
+                        Input::Owners { asked, found }
+                    });
+                }
+                Effect::StoreCeiling(ceiling) => {
+                    let store = self.parts.store.clone();
+                    self.look_up(async move {
+                        let stored = store.raise_clock_ceiling(ceiling).await.inspect_err(|error| {
+                            warn!(target: "handover", %error, "store.failed");
+                        });
+                        Input::CeilingStored(stored.ok())
+                    });
+                }
+                Effect::GrantRoundTrip { ms } => {
+                    let seconds = std::time::Duration::from_millis(ms).as_secs_f64();
+                    self.parts.meters.grant_round_trip.observe(seconds);
+                }
+                Effect::GrantRefused => {
+                    self.parts.meters.grants_refused.inc();
+                }
+                Effect::Resent => {
+                    self.parts.meters.resends.inc();
+                }
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        let meters = &self.parts.meters;
+        meters.parked.set(i64::try_from(self.core.parked()).unwrap_or(i64::MAX));
+        meters.running.set(i64::try_from(self.core.running()).unwrap_or(i64::MAX));
+        let ends = self.core.lease_ends();
+        meters.lease_ends.inc_by(ends - self.lease_ends_counted);
+        self.lease_ends_counted = ends;
+    }
+
+    fn send<M: Message>(&mut self, lane: Lane, message: &M) {
+        let sent = match codec::encode(message) {
+            Ok(bytes) => self.parts.link.send(lane, bytes).is_ok(),
+            Err(error) => {
+                error!(target: "handover", topic = %lane.topic, %error, "message.too_large");
+                false
+            }
+        };
+        if !sent {
+            self.parts.meters.orders_not_sent.inc();
+        }
+    }
+
+    /// Asks the store beside the desk's own work; the answer comes back as an input.
+    fn look_up(&self, question: impl Future<Output = Input> + Send + 'static) {
+        let answers = self.lookups.clone();
+        let ask = async move {
+            let input = question.await;
+            if answers.send(input).await.is_err() {
+                info!(target: "handover", "desk.gone");
+            }
+        };
+        self.parts.tasks.spawn(ask.instrument(info_span!("lookup")));
     }
 }

@@ -109,8 +109,14 @@ pub struct Refused {
     pub why: NoPlace,
 }
 
+mod core;
 mod desk;
+mod ends;
+mod fences;
+mod grants;
 mod meters;
+mod people;
+mod timers;
 
 pub use desk::{Desk, Snapshot};
 pub use meters::Meters;

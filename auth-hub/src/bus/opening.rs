@@ -1,0 +1,148 @@
+//! Payloads in, messages with a proven sender out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared_msgs::clock::{Mono, Now, UnixMs};
+use shared_msgs::codec;
+use shared_msgs::envelope::{OpenError, Opened, Opener};
+use shared_msgs::ids::ServerId;
+use shared_msgs::keys::Purpose;
+use shared_msgs::limits;
+use shared_msgs::messages::{Message, ServerMessage, SkewNotice};
+use shared_msgs::topics::Topic;
+use tracing::{debug, warn};
+
+use super::{KeyRing, Sender};
+
+/// A server whose clock is off is told so at most this often.
+const SKEW_NOTICE_EVERY: Duration = Duration::from_secs(5);
+
+/// What one payload came to.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// From whom, and what.
+    pub(crate) messages: Vec<(Sender, ServerMessage)>,
+    /// Our own counter came back.
+    pub(crate) canary: Option<u64>,
+    /// Tell this server that our clocks disagree.
+    pub(crate) skew: Option<(ServerId, SkewNotice)>,
+    /// The payload did not open or made no sense.
+    pub(crate) refused: bool,
+    /// Messages of a newer kind.
+    pub(crate) unknown: usize,
+}
+
+struct Peer {
+    opener: Opener,
+    skew_told: Option<Mono>,
+}
+
+/// Opens everything the hub receives.
+pub(crate) struct Inlet {
+    keys: Arc<KeyRing>,
+    peers: BTreeMap<ServerId, Peer>,
+    peers_max: usize,
+    canary: Opener,
+}
+
+impl Inlet {
+    pub(crate) fn new(keys: Arc<KeyRing>, peers_max: usize) -> Self {
+        Self { keys, peers: BTreeMap::new(), peers_max, canary: Opener::new(2) }
+    }
+
+    pub(crate) fn receive(&mut self, topic: &Topic, payload: &[u8], now: Now) -> Received {
+        let (server, allowed) = match topic {
+            Topic::Status(server) => (server, &[Purpose::Status, Purpose::Will]),
+            Topic::Events(server) => (server, &[Purpose::Events, Purpose::SkewToHub]),
+            Topic::Canary(_) => return self.receive_canary(topic, payload, now.unix),
+            Topic::Inbox(_) => return Received { refused: true, ..Received::default() },
+        };
+        let server = server.clone();
+        match self.open(&server, topic, allowed, payload, now.unix) {
+            Ok(opened) => {
+                self.keys.note_in_use(&server, opened.key);
+                Self::read(server, &opened)
+            }
+            Err(error) => {
+                let told = self.peers.get_mut(&server).map(|peer| &mut peer.skew_told);
+                let skew = match (error, told) {
+                    (OpenError::Stale { issued_at, key, .. }, Some(told))
+                        if told.is_none_or(|at| now.mono >= at + SKEW_NOTICE_EVERY) =>
+                    {
+                        *told = Some(now.mono);
+                        self.keys.note_in_use(&server, key);
+                        warn!(target: "handover", server_id = %server, theirs = %issued_at, ours = %now.unix, "clock.skewed");
+                        Some((server, SkewNotice::Clocks { ours: now.unix, yours: issued_at }))
+                    }
+                    _ => {
+                        debug!(target: "handover", server_id = %server, %error, "payload.refused");
+                        None
+                    }
+                };
+                Received { refused: true, skew, ..Received::default() }
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        server: &ServerId,
+        topic: &Topic,
+        allowed: &[Purpose],
+        payload: &[u8],
+        now: UnixMs,
+    ) -> Result<Opened, OpenError> {
+        let keys = Arc::clone(&self.keys);
+        let key_for = |name| keys.accepted(server, name);
+        if let Some(peer) = self.peers.get_mut(server) {
+            return peer.opener.open(topic, allowed, payload, now, key_for);
+        }
+        // Nothing is kept for a sender that has proven nothing.
+        let mut opener = Opener::new(limits::STREAMS_PER_SERVER_MAX);
+        let opened = opener.open(topic, allowed, payload, now, key_for);
+        let is_proven = matches!(opened, Ok(_) | Err(OpenError::Stale { .. }));
+        if is_proven && self.peers.len() < self.peers_max {
+            self.peers.insert(server.clone(), Peer { opener, skew_told: None });
+        }
+        opened
+    }
+
+    fn read(server: ServerId, opened: &Opened) -> Received {
+        if opened.purpose == Purpose::SkewToHub {
+            for SkewNotice::Clocks { ours, yours } in decode::<SkewNotice>(&opened.batch).messages {
+                warn!(target: "handover", server_id = %server, theirs = %ours, ours = %yours, "clock.skewed");
+            }
+            return Received::default();
+        }
+        let batch = decode::<ServerMessage>(&opened.batch);
+        let total = batch.messages.len();
+        // Each kind belongs to one purpose: a server's will cannot be an event, nor the other way round.
+        let belongs = |message: &ServerMessage| match message {
+            ServerMessage::Status(_) => opened.purpose == Purpose::Status,
+            ServerMessage::Gone { .. } => opened.purpose == Purpose::Will,
+            ServerMessage::GrantReply { .. }
+            | ServerMessage::Ended { .. }
+            | ServerMessage::Joined { .. }
+            | ServerMessage::Left { .. }
+            | ServerMessage::RosterPage { .. } => opened.purpose == Purpose::Events,
+        };
+        let from = Sender { server, stream: opened.stream, key: opened.key };
+        let messages: Vec<_> =
+            batch.messages.into_iter().filter(belongs).map(|message| (from.clone(), message)).collect();
+        let refused = batch.malformed > 0 || messages.len() < total;
+        Received { messages, refused, unknown: batch.unknown, ..Received::default() }
+    }
+
+    fn receive_canary(&mut self, topic: &Topic, payload: &[u8], now: UnixMs) -> Received {
+        let key = self.keys.canary_key();
+        let opened = self.canary.open(topic, &[Purpose::Canary], payload, now, |_| key);
+        let counter = opened.ok().and_then(|opened| opened.batch.try_into().ok()).map(u64::from_be_bytes);
+        Received { canary: counter, refused: counter.is_none(), ..Received::default() }
+    }
+}
+
+fn decode<M: Message>(batch: &[u8]) -> codec::Batch<M> {
+    codec::decode(batch).unwrap_or(codec::Batch { messages: Vec::new(), unknown: 0, malformed: 1 })
+}

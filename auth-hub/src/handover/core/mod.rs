@@ -1,0 +1,413 @@
+//! The handover as a state machine: inputs and `now` in, effects out. No sockets, no clocks, no database.
+//!
+//! A request goes: its account's line → a server is chosen → the player's id for that realm is found → a grant goes out → the server's
+//! yes comes in → older sessions are ended → the client is answered. A no, a will, a lease end or a new boot sends it to the next server.
+//!
+//! `mod.rs` owns the state and the inputs; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account.
+
+mod place;
+mod settle;
+mod single;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use shared_msgs::clock::{Mono, Now};
+use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, Realm, ServerId, TokenHash};
+use shared_msgs::keys::{FleetKeys, KeyName};
+use shared_msgs::limits;
+use shared_msgs::messages::{Endpoint, Order, ServerMessage};
+use shared_msgs::rng::Rng;
+use shared_msgs::token::Token;
+use tracing::{debug, info};
+
+use super::ends::{EndKey, Ends};
+use super::fences::Fences;
+use super::grants::Ledger;
+use super::people::People;
+use super::timers::Timers;
+use super::{HandoverRequest, NoPlace, Placed, Refused};
+use crate::accounts::AccountRow;
+use crate::fleet::{Addressed, Fleet, News, Sender, ServerSummary};
+
+/// Handovers under way, over all accounts.
+pub(crate) const RUNNING_MAX: usize = 4_096;
+/// Grants unanswered, over all servers.
+const OPEN_GRANTS_MAX: usize = 65_536;
+/// How often the core forgets what nobody needs any more.
+const PRUNE_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// What the world tells the core.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A client wants in. `players` are the account's ids in all realms it has been to.
+    Ask { handover: HandoverId, request: HandoverRequest, players: Vec<(Realm, PlayerId)> },
+    /// The store has found or made the player for [`Effect::FindPlayer`]; `None` when it could not.
+    Player { handover: HandoverId, account: AccountRow, realm: Realm, player: Option<PlayerId> },
+    /// The store's answer to [`Effect::FindOwners`].
+    Owners { asked: Vec<PlayerId>, found: Vec<(PlayerId, AccountRow, Realm)> },
+    /// A message that opened.
+    Message { from: Sender, message: Box<ServerMessage> },
+    /// The hub is on its broker (again): what was in flight may be lost.
+    LinkUp,
+    /// The database holds this ceiling; `None` when it did not take it.
+    CeilingStored(Option<u64>),
+}
+
+/// What the core wants done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// To a server's inbox.
+    Send(Addressed),
+    /// To the client.
+    Answer { handover: HandoverId, answer: Result<Placed, Refused> },
+    /// Find or make the account's player id in a realm.
+    FindPlayer { handover: HandoverId, account: AccountRow, realm: Realm },
+    /// Whose are these?
+    FindOwners(Vec<PlayerId>),
+    /// Store this clock ceiling.
+    StoreCeiling(u64),
+    /// A grant was answered with yes after so many milliseconds.
+    GrantRoundTrip { ms: u64 },
+    /// A grant was answered with no.
+    GrantRefused,
+    /// Something was sent again.
+    Resent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    Grant(TokenHash),
+    End(EndKey),
+    Handover(HandoverId),
+    Prune,
+}
+
+/// A grant of a running handover.
+#[derive(Debug)]
+struct Attempt {
+    server: ServerId,
+    boot: BootId,
+    player: PlayerId,
+    hash: TokenHash,
+    fence: Fence,
+    token: Token,
+    placed: PlacedAt,
+    sent_at: Mono,
+    yes_at: Option<Mono>,
+}
+
+/// What the client is told of the place, as of the grant.
+#[derive(Debug, Clone)]
+struct PlacedAt {
+    server_name: String,
+    region: String,
+    endpoints: Vec<Endpoint>,
+    expires_at: shared_msgs::clock::UnixMs,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Behind another handover of its account.
+    InLine,
+    /// Just started, the fleet of a cold hub is still coming back.
+    Holding,
+    /// The store looks for the player id.
+    FindingPlayer,
+    /// A grant is out.
+    Granting(Box<Attempt>),
+}
+
+#[derive(Debug)]
+struct Handover {
+    request: HandoverRequest,
+    /// Servers that said no or nothing.
+    tried: BTreeSet<ServerId>,
+    deadline: Mono,
+    stage: Stage,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub(crate) struct Core {
+    keys: Arc<FleetKeys>,
+    rng: Arc<dyn Rng>,
+    fleet: Fleet,
+    fences: Fences,
+    people: People,
+    ledger: Ledger,
+    ends: Ends,
+    running: BTreeMap<HandoverId, Handover>,
+    /// Each account's handovers; the first one runs.
+    lines: BTreeMap<AccountRow, VecDeque<HandoverId>>,
+    /// Those that wait for a cold hub's fleet.
+    holding: BTreeSet<HandoverId>,
+    /// Set when the link first comes up.
+    cold_until: Option<Mono>,
+    timers: Timers<Alarm>,
+}
+
+impl Core {
+    /// `stored_ceiling` is the fence clock ceiling of the database.
+    pub(crate) fn new(
+        hub: HubId,
+        servers_max: usize,
+        stored_ceiling: u64,
+        keys: Arc<FleetKeys>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        let mut timers = Timers::new();
+        timers.set(Alarm::Prune, Mono::default() + PRUNE_EVERY);
+        Self {
+            keys,
+            rng,
+            fleet: Fleet::new(hub, servers_max),
+            fences: Fences::new(0, stored_ceiling),
+            people: People::default(),
+            ledger: Ledger::default(),
+            ends: Ends::default(),
+            running: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            holding: BTreeSet::new(),
+            cold_until: None,
+            timers,
+        }
+    }
+
+    /// Takes one input.
+    pub(crate) fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        let mut fx = Vec::new();
+        match input {
+            Input::Ask { handover, request, players } => {
+                self.on_ask(handover, request, players, now, &mut fx)
+            }
+            Input::Player { handover, account, realm, player } => {
+                self.on_player(handover, account, realm, player, now, &mut fx);
+            }
+            Input::Owners { asked, found } => self.on_owners(&asked, found, now, &mut fx),
+            Input::Message { from, message } => self.on_message(&from, &message, now, &mut fx),
+            Input::LinkUp => self.on_link_up(now, &mut fx),
+            Input::CeilingStored(Some(ceiling)) => self.fences.on_stored(ceiling),
+            Input::CeilingStored(None) => self.fences.on_store_failed(),
+        }
+        fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
+        fx
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, now: Now) -> Vec<Effect> {
+        let mut fx = Vec::new();
+        let mut orders = Vec::new();
+        let news = self.fleet.tick(now, &mut orders);
+        fx.extend(orders.into_iter().map(Effect::Send));
+        self.on_news(news, now, &mut fx);
+        while let Some(alarm) = self.timers.pop_due(now.mono) {
+            match alarm {
+                Alarm::Grant(hash) => self.resend_grant(hash, now, &mut fx),
+                Alarm::End(key) => self.send_end(&key, true, now, &mut fx),
+                Alarm::Handover(id) => self.advance(id, now, &mut fx),
+                Alarm::Prune => self.prune(now),
+            }
+        }
+        fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
+        fx
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Mono {
+        self.timers.next().into_iter().chain([self.fleet.next_deadline()]).min().unwrap_or_default()
+    }
+
+    pub(crate) fn summaries(&self, now: Now) -> Vec<ServerSummary> {
+        self.fleet.summaries(now)
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(crate) fn lease_ends(&self) -> u64 {
+        self.fleet.lease_ends()
+    }
+
+    /// Clients waiting on game servers.
+    pub(crate) fn parked(&self) -> u64 {
+        self.fleet.iter().map(|(_, view)| u64::from(view.occupancy().parked)).sum()
+    }
+
+    /// The key a server uses: what its orders are sealed under.
+    pub(crate) fn key_of(&self, server: &ServerId) -> Option<KeyName> {
+        self.fleet.get(server).map(|view| view.key)
+    }
+
+    fn on_ask(
+        &mut self,
+        id: HandoverId,
+        request: HandoverRequest,
+        players: Vec<(Realm, PlayerId)>,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) {
+        let account = request.account;
+        for (realm, player) in players {
+            self.people.learn(account, realm, player);
+        }
+        let line = self.lines.entry(account).or_default();
+        if line.len() > limits::WAITING_PER_ACCOUNT_MAX || self.running.len() >= RUNNING_MAX {
+            if line.is_empty() {
+                self.lines.remove(&account);
+            }
+            info!(target: "handover", handover_id = %id, code = NoPlace::HubBusy.code(), "handover.refused");
+            fx.push(Effect::Answer {
+                handover: id,
+                answer: Err(Refused { handover: id, why: NoPlace::HubBusy }),
+            });
+            return;
+        }
+        line.push_back(id);
+        let is_first = line.len() == 1;
+        let deadline = now.mono + limits::LOGIN_DEADLINE;
+        let handover = Handover { request, tried: BTreeSet::new(), deadline, stage: Stage::InLine };
+        self.running.insert(id, handover);
+        self.timers.set(Alarm::Handover(id), deadline);
+        debug!(target: "handover", handover_id = %id, is_first, "handover.asked");
+        if is_first {
+            self.place(id, now, fx);
+        }
+    }
+
+    fn on_player(
+        &mut self,
+        id: HandoverId,
+        account: AccountRow,
+        realm: Realm,
+        player: Option<PlayerId>,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) {
+        if let Some(player) = player {
+            self.people.learn(account, realm, player);
+        }
+        let waits = self.running.get(&id).is_some_and(|h| matches!(h.stage, Stage::FindingPlayer));
+        match (waits, player) {
+            (false, _) => {}
+            (true, Some(_)) => self.place(id, now, fx),
+            (true, None) => self.answer(id, Err(NoPlace::HubBusy), now, fx),
+        }
+    }
+
+    fn on_owners(
+        &mut self,
+        asked: &[PlayerId],
+        found: Vec<(PlayerId, AccountRow, Realm)>,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) {
+        self.people.not_found(asked);
+        let accounts: BTreeSet<AccountRow> = found.iter().map(|(_, account, _)| *account).collect();
+        for (player, account, realm) in found {
+            self.people.learn(account, realm, player);
+        }
+        for account in accounts {
+            self.keep_single(account, now, fx);
+        }
+    }
+
+    fn on_message(&mut self, from: &Sender, message: &ServerMessage, now: Now, fx: &mut Vec<Effect>) {
+        let mut orders = Vec::new();
+        let news = self.fleet.on_message(from, message, now, &mut orders);
+        fx.extend(orders.into_iter().map(Effect::Send));
+        match message {
+            ServerMessage::GrantReply { stamp, handover, hash, player, verdict, .. } => {
+                self.on_verdict(&from.server, stamp.boot, *handover, *hash, *player, *verdict, now, fx);
+            }
+            ServerMessage::Ended { stamp, player, below, hashes } => {
+                self.on_ended(&(from.server.clone(), *player), stamp.boot, *below, hashes, now, fx);
+            }
+            _ => {}
+        }
+        self.on_news(news, now, fx);
+    }
+
+    fn on_news(&mut self, news: Vec<News>, now: Now, fx: &mut Vec<Effect>) {
+        for item in news {
+            match item {
+                News::NewBoot(server) => self.on_new_boot(&server, now, fx),
+                News::Suspect(server) | News::LeaseEnded(server) => self.leave_server(&server, now, fx),
+                News::Reconnected(server) => self.resync(&server, now, fx),
+                News::Room => self.try_holding(now, fx),
+                News::Entry(player) => self.on_entries(&[player], now, fx),
+                News::Roster(server) => {
+                    let view = self.fleet.get(&server);
+                    let players: BTreeSet<PlayerId> =
+                        view.into_iter().flat_map(|v| v.roster.entries()).map(|e| e.player).collect();
+                    self.on_entries(&players.into_iter().collect::<Vec<_>>(), now, fx);
+                }
+            }
+        }
+    }
+
+    /// The fleet has room, or a cold hub's time is up.
+    fn try_holding(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        for id in std::mem::take(&mut self.holding) {
+            self.place(id, now, fx);
+        }
+    }
+
+    fn on_link_up(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        self.cold_until.get_or_insert(now.mono + limits::COLD_HOLD);
+        let servers: Vec<ServerId> = self.fleet.iter().map(|(id, _)| id.clone()).collect();
+        servers.iter().for_each(|server| self.resync(server, now, fx));
+        self.try_holding(now, fx);
+    }
+
+    /// Sends again, at once, all that a server has not answered: the messages may have died with a connection.
+    fn resync(&mut self, server: &ServerId, now: Now, fx: &mut Vec<Effect>) {
+        for hash in self.ledger.of_server(server) {
+            self.resend_grant(hash, now, fx);
+        }
+        let keys: Vec<EndKey> = self.ends.of_server(server).cloned().collect();
+        keys.iter().for_each(|key| self.send_end(key, true, now, fx));
+    }
+
+    /// Answers the client and lets the next in line go.
+    fn answer(&mut self, id: HandoverId, answer: Result<Placed, NoPlace>, now: Now, fx: &mut Vec<Effect>) {
+        let Some(handover) = self.running.remove(&id) else { return };
+        self.timers.cancel(&Alarm::Handover(id));
+        self.holding.remove(&id);
+        match &answer {
+            Ok(placed) => {
+                info!(target: "handover", handover_id = %id, server_id = %placed.server, confirmed = placed.confirmed, "handover.answered");
+            }
+            Err(why) => info!(target: "handover", handover_id = %id, code = why.code(), "handover.refused"),
+        }
+        let answer = answer.map_err(|why| Refused { handover: id, why });
+        fx.push(Effect::Answer { handover: id, answer });
+        let account = handover.request.account;
+        let Some(line) = self.lines.get_mut(&account) else { return };
+        let was_first = line.front() == Some(&id);
+        line.retain(|other| *other != id);
+        let next = line.front().copied();
+        if line.is_empty() {
+            self.lines.remove(&account);
+        }
+        if let (true, Some(next)) = (was_first, next) {
+            self.place(next, now, fx);
+        }
+    }
+
+    fn send(&self, server: &ServerId, boot: BootId, order: Order, fx: &mut Vec<Effect>) {
+        fx.push(Effect::Send(Addressed { server: server.clone(), boot, order }));
+    }
+
+    fn prune(&mut self, now: Now) {
+        self.timers.set(Alarm::Prune, now.mono + PRUNE_EVERY);
+        self.ends.prune(now.mono);
+        let (lines, fleet) = (&self.lines, &self.fleet);
+        self.people.retain(|account, realms| {
+            lines.contains_key(&account) || realms.values().any(|p| fleet.entries_of(*p).next().is_some())
+        });
+    }
+}

@@ -1,0 +1,110 @@
+//! The grant ledger: grants that a server has not answered yet. They count as taken slots and are sent again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use shared_msgs::clock::Mono;
+use shared_msgs::ids::{BootId, Fence, PlayerId, ServerId, TokenHash};
+use shared_msgs::limits;
+use shared_msgs::messages::Grant;
+
+use crate::accounts::AccountRow;
+
+/// The doubling pause between re-sends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resend {
+    pause: Duration,
+}
+
+impl Resend {
+    pub(crate) const fn new() -> Self {
+        Self { pause: limits::RESEND_FIRST }
+    }
+
+    /// When to send again after having sent at `now`.
+    pub(crate) fn after(&mut self, now: Mono) -> Mono {
+        let at = now + self.pause;
+        self.pause = (self.pause * 2).min(limits::RESEND_MAX);
+        at
+    }
+}
+
+/// A grant on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenGrant {
+    pub(crate) server: ServerId,
+    pub(crate) boot: BootId,
+    pub(crate) account: AccountRow,
+    pub(crate) grant: Grant,
+    pub(crate) sent_at: Mono,
+    /// After this it can neither be taken nor still be held, whatever the clocks.
+    pub(crate) void_at: Mono,
+    pub(crate) resend: Resend,
+}
+
+/// Unanswered grants.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    by_hash: BTreeMap<TokenHash, OpenGrant>,
+    by_server: BTreeMap<ServerId, BTreeSet<TokenHash>>,
+    by_account: BTreeMap<AccountRow, BTreeSet<TokenHash>>,
+}
+
+impl Ledger {
+    pub(crate) fn len(&self) -> usize {
+        self.by_hash.len()
+    }
+
+    pub(crate) fn insert(&mut self, open: OpenGrant) {
+        let hash = open.grant.hash;
+        self.by_server.entry(open.server.clone()).or_default().insert(hash);
+        self.by_account.entry(open.account).or_default().insert(hash);
+        self.by_hash.insert(hash, open);
+    }
+
+    pub(crate) fn get_mut(&mut self, hash: &TokenHash) -> Option<&mut OpenGrant> {
+        self.by_hash.get_mut(hash)
+    }
+
+    pub(crate) fn remove(&mut self, hash: &TokenHash) -> Option<OpenGrant> {
+        let open = self.by_hash.remove(hash)?;
+        if let Some(hashes) = self.by_server.get_mut(&open.server) {
+            hashes.remove(hash);
+            if hashes.is_empty() {
+                self.by_server.remove(&open.server);
+            }
+        }
+        if let Some(hashes) = self.by_account.get_mut(&open.account) {
+            hashes.remove(hash);
+            if hashes.is_empty() {
+                self.by_account.remove(&open.account);
+            }
+        }
+        Some(open)
+    }
+
+    /// Slots of a server promised and not yet in its occupancy.
+    pub(crate) fn count(&self, server: &ServerId) -> usize {
+        self.by_server.get(server).map_or(0, BTreeSet::len)
+    }
+
+    pub(crate) fn of_server(&self, server: &ServerId) -> Vec<TokenHash> {
+        self.by_server.get(server).into_iter().flatten().copied().collect()
+    }
+
+    /// An account's open grants with fences below `below`.
+    pub(crate) fn of_account(
+        &self,
+        account: AccountRow,
+        below: Fence,
+    ) -> impl Iterator<Item = &OpenGrant> + '_ {
+        let hashes = self.by_account.get(&account).into_iter().flatten();
+        hashes.filter_map(|hash| self.by_hash.get(hash)).filter(move |open| open.grant.fence < below)
+    }
+
+    /// Whether `player` has an open grant on `server`: a newer one takes over that slot.
+    pub(crate) fn has_player(&self, server: &ServerId, account: AccountRow, player: PlayerId) -> bool {
+        let fence_max = Fence { hlc: u64::MAX, hub: u16::MAX };
+        self.of_account(account, fence_max).any(|open| open.server == *server && open.grant.player == player)
+    }
+}

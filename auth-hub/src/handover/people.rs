@@ -1,0 +1,55 @@
+//! Which players belong to which account: what the core has been told by the store so far. A cache; the store is the truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared_msgs::ids::{PlayerId, Realm};
+
+use crate::accounts::AccountRow;
+
+/// Accounts and their players.
+#[derive(Debug, Default)]
+pub(crate) struct People {
+    players: BTreeMap<AccountRow, BTreeMap<Realm, PlayerId>>,
+    owner: BTreeMap<PlayerId, AccountRow>,
+    /// Asked for and not answered.
+    asked: BTreeSet<PlayerId>,
+}
+
+impl People {
+    pub(crate) fn learn(&mut self, account: AccountRow, realm: Realm, player: PlayerId) {
+        self.asked.remove(&player);
+        self.owner.insert(player, account);
+        self.players.entry(account).or_default().insert(realm, player);
+    }
+
+    pub(crate) fn in_realm(&self, account: AccountRow, realm: &Realm) -> Option<PlayerId> {
+        self.players.get(&account)?.get(realm).copied()
+    }
+
+    pub(crate) fn of(&self, account: AccountRow) -> impl Iterator<Item = PlayerId> + '_ {
+        self.players.get(&account).into_iter().flat_map(|realms| realms.values().copied())
+    }
+
+    pub(crate) fn owner(&self, player: PlayerId) -> Option<AccountRow> {
+        self.owner.get(&player).copied()
+    }
+
+    /// True the first time an unknown player is seen: the store must be asked.
+    pub(crate) fn must_ask(&mut self, player: PlayerId) -> bool {
+        !self.owner.contains_key(&player) && self.asked.insert(player)
+    }
+
+    /// The store was asked and said nothing of these, or failed: they may be asked for again.
+    pub(crate) fn not_found(&mut self, players: &[PlayerId]) {
+        players.iter().for_each(|player| {
+            self.asked.remove(player);
+        });
+    }
+
+    /// Forgets accounts of which nothing is going on.
+    pub(crate) fn retain(&mut self, keep: impl Fn(AccountRow, &BTreeMap<Realm, PlayerId>) -> bool) {
+        self.players.retain(|account, realms| keep(*account, realms));
+        let players = &self.players;
+        self.owner.retain(|_, account| players.contains_key(account));
+    }
+}
