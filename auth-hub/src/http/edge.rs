@@ -51,13 +51,13 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     let status = response.status().as_u16();
     let ms = state.mono().since(started).as_millis();
     debug!(target: "http", route, status, ms, "http.request");
-    state.parts.metrics.request(route, status);
+    state.parts().metrics.request(route, status);
     response
 }
 
 /// Around the API: what exceeds the bound is refused at once.
 pub(super) async fn bound_requests(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    match state.requests.try_acquire() {
+    match state.requests().try_acquire() {
         Ok(_permit) => next.run(request).await,
         Err(_full) => Problem::busy().into_response(),
     }

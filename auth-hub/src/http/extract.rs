@@ -3,10 +3,11 @@
 //! Knows JSON and headers, no resource. Invariants: a refusal names the member and what it should be, never what it was; a body has no
 //! `Debug`; a text is moved out of it, not copied.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde_json::{Map, Value};
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::BODY_BYTES_MAX;
 use super::problem::{Kind, Problem};
+use super::serve::Peer;
 use super::state::HttpState;
 
 /// A body must have arrived within this.
@@ -139,6 +141,18 @@ impl FromRequestParts<HttpState> for Bearer {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Problem::new(Kind::AccessTokenInvalid));
         }
-        Ok(Self(state.parts.access.verify(token.trim(), state.unix())?))
+        Ok(Self(state.parts().access.verify(token.trim(), state.unix())?))
+    }
+}
+
+/// Where the request comes from.
+pub(super) struct FromAddress(pub(super) IpAddr);
+
+impl FromRequestParts<HttpState> for FromAddress {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &HttpState) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+        peer.map(|peer| Self(peer.0.addr.ip())).ok_or_else(|| Problem::new(Kind::Internal))
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn hand_over(
     let started = state.mono();
     let wishes = fields.wishes()?;
     // The token says who; whether they may still play is read every time.
-    let account = state.parts.store.by_public(id).await?;
+    let account = state.parts().store.by_public(id).await?;
     let account = account.ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
     may_play(&account)?;
     let placed = place(&state, &account, wishes, started).await?;
@@ -85,7 +85,7 @@ pub(super) async fn place(
 ) -> Result<Placed, Problem> {
     let name = account.display_name.to_string();
     let request = HandoverRequest { account: account.row, name, server, region };
-    let result = state.parts.desk.hand_over(request).await;
+    let result = state.parts().desk.hand_over(request).await;
     let ms = state.mono().since(started).as_millis();
     match &result {
         Ok(placed) => info!(

@@ -19,7 +19,7 @@ pub(super) async fn alive() -> impl IntoResponse {
 }
 
 pub(super) async fn ready(State(state): State<HttpState>) -> Response {
-    let parts = &state.parts;
+    let parts = state.parts();
     // Any read will do; this one looks at a single row.
     let store = tokio::time::timeout(ANSWER_TIME, parts.store.clock_ceiling());
     let desk = tokio::time::timeout(ANSWER_TIME, parts.desk.snapshot());
@@ -42,7 +42,7 @@ pub(super) async fn ready(State(state): State<HttpState>) -> Response {
 
 pub(super) async fn metrics(State(state): State<HttpState>) -> Response {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match state.parts.metrics.render() {
+    match state.parts().metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, TYPE)], text).into_response(),
         Err(err) => Problem::internal(&err).into_response(),
     }

@@ -3,16 +3,17 @@
 //! The order is the point: throttle, then argon2, then the account's state, then a place. Invariant: until the password was right,
 //! an account that does not exist, and one that may not play, look and cost like any other.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use tracing::{Instrument as _, Span, debug, info, warn};
 
-use super::extract::{Fields, Wishes};
+use super::extract::{Fields, FromAddress, Wishes};
 use super::handover::{HandoverReply, may_play, place};
 use super::problem::{Kind, Problem};
-use super::serve::Peer;
 use super::state::HttpState;
 use crate::accounts::throttle::Verdict;
 use crate::accounts::{Account, LoginName, Password, Phc};
@@ -49,12 +50,16 @@ impl TryFrom<Fields> for LoginRequest {
     }
 }
 
-pub(super) async fn login(State(state): State<HttpState>, peer: Peer, fields: Fields) -> Response {
+pub(super) async fn login(
+    State(state): State<HttpState>,
+    FromAddress(address): FromAddress,
+    fields: Fields,
+) -> Response {
     let result = match LoginRequest::try_from(fields) {
-        Ok(request) => attempt(&state, &peer, request).await,
+        Ok(request) => attempt(&state, address, request).await,
         Err(problem) => Err(problem),
     };
-    state.parts.metrics.login(result.as_ref().err().map_or("ok", |problem| problem.kind.code()));
+    state.parts().metrics.login(result.as_ref().err().map_or("ok", |problem| problem.kind.code()));
     result.unwrap_or_else(|problem| {
         // With a handover id, it was logged where the handover failed.
         if problem.handover().is_none() {
@@ -64,13 +69,13 @@ pub(super) async fn login(State(state): State<HttpState>, peer: Peer, fields: Fi
     })
 }
 
-async fn attempt(state: &HttpState, peer: &Peer, request: LoginRequest) -> Result<Response, Problem> {
+async fn attempt(state: &HttpState, address: IpAddr, request: LoginRequest) -> Result<Response, Problem> {
     let started = state.mono();
-    let account = verify(state, peer, request.login, request.password).await?;
+    let account = verify(state, address, request.login, request.password).await?;
     info!(target: "handover", account_id = %account.id, "login.verified");
     may_play(&account)?;
 
-    let access = state.parts.access.issue(account.id, state.unix(), &*state.parts.rng);
+    let access = state.parts().access.issue(account.id, state.unix(), &*state.parts().rng);
     let placed = match request.wishes {
         None => None,
         Some(wishes) => match place(state, &account, wishes, started).await {
@@ -91,21 +96,21 @@ async fn attempt(state: &HttpState, peer: &Peer, request: LoginRequest) -> Resul
 /// The account, if this is its password.
 async fn verify(
     state: &HttpState,
-    peer: &Peer,
+    address: IpAddr,
     login: Option<LoginName>,
     password: Option<Password>,
 ) -> Result<Account, Problem> {
     let wrong = || Problem::new(Kind::InvalidCredentials);
     // Impossible texts are refused for what they are; that tells nothing about any account.
     let (login, password) = login.zip(password).ok_or_else(wrong)?;
-    let verdict = state.logins().attempt(&login, peer.addr.ip(), state.mono());
+    let verdict = state.logins().attempt(&login, address, state.mono());
     let attempt = match verdict {
         Verdict::Allowed(attempt) => attempt,
         Verdict::Denied { retry_after } => return Err(Problem::retry(Kind::TooManyAttempts, retry_after)),
     };
-    let account = state.parts.store.by_login(&login).await?;
+    let account = state.parts().store.by_login(&login).await?;
     let phc = account.as_ref().map(|account| account.phc.clone());
-    let verified = match state.parts.passwords.verify(password, phc).await {
+    let verified = match state.parts().passwords.verify(password, phc).await {
         Ok(verified) => verified,
         Err(err) => {
             // Nothing was checked, so nothing was spent.
@@ -123,7 +128,7 @@ async fn verify(
 
 /// Stores the stronger hash. Nobody waits for it, and a login does not fail for it: the next one tries again.
 fn upgrade(state: &HttpState, account: &Account, stronger: Phc) {
-    let (store, id) = (state.parts.store.clone(), account.id);
+    let (store, id) = (state.parts().store.clone(), account.id);
     let (row, old) = (account.row, account.phc.clone());
     let work = async move {
         match store.upgrade_phc(row, old, stronger).await {
@@ -132,5 +137,5 @@ fn upgrade(state: &HttpState, account: &Account, stronger: Phc) {
             Err(err) => warn!(target: "http", account_id = %id, %err, "password.upgrade_failed"),
         }
     };
-    state.parts.tasks.spawn(work.instrument(Span::current()));
+    state.parts().tasks.spawn(work.instrument(Span::current()));
 }

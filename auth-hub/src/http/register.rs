@@ -6,9 +6,8 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use tracing::info;
 
-use super::extract::Fields;
+use super::extract::{Fields, FromAddress};
 use super::problem::{Kind, Problem};
-use super::serve::Peer;
 use super::state::HttpState;
 use crate::accounts::throttle::Verdict;
 use crate::accounts::{Account, DisplayName, LoginName, Password, admin};
@@ -32,10 +31,10 @@ impl From<&Account> for Registered {
 
 pub(super) async fn register(
     State(state): State<HttpState>,
-    peer: Peer,
+    FromAddress(address): FromAddress,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
-    if !state.settings.registration_open {
+    if !state.settings().registration_open {
         return Err(Problem::new(Kind::RegistrationClosed));
     }
     let login = fields.text("login")?;
@@ -46,11 +45,11 @@ pub(super) async fn register(
     let display_name: DisplayName =
         display_name.parse().map_err(|err| because(Kind::InvalidDisplayName, &err))?;
 
-    let verdict = state.registrations().attempt(&login, peer.addr.ip(), state.mono());
+    let verdict = state.registrations().attempt(&login, address, state.mono());
     if let Verdict::Denied { retry_after } = verdict {
         return Err(Problem::retry(Kind::TooManyAttempts, retry_after));
     }
-    let parts = &state.parts;
+    let parts = state.parts();
     let account = admin::add(&parts.store, &parts.passwords, login, display_name, password).await?;
     info!(target: "http", account_id = %account.id, "account.registered");
     Ok((StatusCode::CREATED, Json((&account).into())))

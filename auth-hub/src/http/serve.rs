@@ -13,8 +13,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::request::Parts;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,8 +20,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, trace};
-
-use super::problem::{Kind, Problem};
 
 /// How long a connection may go without a request.
 const IDLE_TIME: Duration = Duration::from_secs(30);
@@ -98,15 +94,6 @@ impl Peer {
 impl Connected<IncomingStream<'_, Bounded>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
         Self { addr: *stream.remote_addr(), activity: Arc::clone(&stream.io().activity) }
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Peer {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let peer = parts.extensions.get::<ConnectInfo<Self>>().map(|peer| peer.0.clone());
-        peer.ok_or_else(|| Problem::new(Kind::Internal))
     }
 }
 

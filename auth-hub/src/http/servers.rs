@@ -13,5 +13,5 @@ pub(super) struct ServersReply {
 }
 
 pub(super) async fn list(State(state): State<HttpState>) -> Json<ServersReply> {
-    Json(ServersReply { servers: state.parts.desk.snapshot().await.servers })
+    Json(ServersReply { servers: state.parts().desk.snapshot().await.servers })
 }

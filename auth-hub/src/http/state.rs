@@ -73,10 +73,10 @@ pub struct HttpSettings {
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) parts: HttpParts,
-    pub(super) settings: HttpSettings,
-    pub(super) requests: Semaphore,
+struct Inner {
+    parts: HttpParts,
+    settings: HttpSettings,
+    requests: Semaphore,
     logins: Mutex<Throttle>,
     registrations: Mutex<Throttle>,
 }
@@ -97,30 +97,34 @@ impl HttpState {
             settings,
         }))
     }
-}
 
-impl std::ops::Deref for HttpState {
-    type Target = Inner;
-    fn deref(&self) -> &Inner {
-        &self.0
+    pub(super) fn parts(&self) -> &HttpParts {
+        &self.0.parts
     }
-}
 
-impl Inner {
+    pub(super) fn settings(&self) -> &HttpSettings {
+        &self.0.settings
+    }
+
+    /// One permit per request to the API.
+    pub(super) fn requests(&self) -> &Semaphore {
+        &self.0.requests
+    }
+
     pub(super) fn unix(&self) -> UnixMs {
-        self.parts.clock.now().unix
+        self.0.parts.clock.now().unix
     }
 
     pub(super) fn mono(&self) -> Mono {
-        self.parts.clock.now().mono
+        self.0.parts.clock.now().mono
     }
 
     // A throttle is a plain table, consistent between calls: a panic elsewhere while it was locked spoils nothing.
     pub(super) fn logins(&self) -> MutexGuard<'_, Throttle> {
-        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn registrations(&self) -> MutexGuard<'_, Throttle> {
-        self.registrations.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.registrations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
