@@ -178,13 +178,7 @@ impl HubClient {
     /// # Errors
     /// A problem, or no answer.
     pub async fn handover(&self, access_token: &str, server: Option<&str>) -> Result<Ticket, ClientError> {
-        #[derive(Deserialize)]
-        struct Reply {
-            handover: Ticket,
-        }
-        let body = serde_json::json!({"server": server});
-        let reply: Reply = self.post("/handover", Some(access_token), body).await?;
-        Ok(reply.handover)
+        self.post("/handover", Some(access_token), serde_json::json!({"server": server})).await
     }
 
     /// `GET` of any path: status and text.
