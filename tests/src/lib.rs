@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod events;
+pub mod process;
 pub mod proxy;
