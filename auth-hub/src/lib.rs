@@ -2,9 +2,12 @@
 
 pub mod accounts;
 pub mod bus;
+pub mod cli;
+pub mod config;
 pub mod fleet;
 pub mod handover;
 pub mod http;
+pub mod keyfile;
 pub mod metrics;
 pub mod mqtt;
 pub mod sessions;

@@ -1,2 +1,28 @@
-//! Skeleton.
-fn main() {}
+//! `auth-hub`: arguments, settings, logs, and then what was asked.
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use auth_hub::cli::{Cli, Terminal};
+use auth_hub::config::Config;
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    run(Cli::parse()).unwrap_or_else(|err| {
+        eprintln!("auth-hub: {err:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = Config::load(cli.config.as_deref())?;
+    shared_msgs::process::init_telemetry(config.log.format, &config.log.filter)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
+    let mut terminal = Terminal {
+        input: &mut io::BufReader::new(io::stdin()),
+        output: &mut io::stdout(),
+        complaints: &mut io::stderr(),
+    };
+    runtime.block_on(auth_hub::cli::run(cli.command, config, &mut terminal))
+}

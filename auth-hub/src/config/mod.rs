@@ -1,0 +1,170 @@
+//! The hub's settings: defaults, then a TOML file, then `AUTH_HUB__SECTION__KEY` from the environment.
+//!
+//! Owns every key, its default and how keys relate; reads no clock, binds nothing. Invariant: a [`Config`] that came out of
+//! [`Config::load`] is valid as a whole, so that nothing starts that a later setting would stop.
+
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use shared_msgs::process::{ConfigError, ConfigFile, NotLoopback, load_from, require_loopback};
+
+use crate::accounts::phc::PhcError;
+pub use sections::{
+    AccountSettings, Database, HttpListen, Keys, Log, MqttListen, PasswordSettings, Sessions,
+    ThrottleSettings,
+};
+
+/// Read when no file is asked for, if it exists.
+pub const DEFAULT_FILE: &str = "config/auth-hub.toml";
+/// What the names of our environment variables start with.
+pub const ENV_PREFIX: &str = "AUTH_HUB";
+/// No single hub serves more connections of one kind.
+const CONNECTIONS_MAX: usize = 1 << 16;
+/// Longest life of an access token: nothing revokes one, only the account's state is read.
+const ACCESS_TOKEN_LIFE_S_MAX: u64 = 3600;
+const PASSWORD_THREADS_MAX: usize = 256;
+
+/// All settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The HTTP API.
+    pub http: HttpListen,
+    /// The embedded broker.
+    pub mqtt: MqttListen,
+    /// The accounts' database.
+    pub database: Database,
+    /// The fleet key.
+    pub keys: Keys,
+    /// What a password check costs.
+    pub passwords: PasswordSettings,
+    /// How often one may try.
+    pub throttle: ThrottleSettings,
+    /// Who may have an account.
+    pub accounts: AccountSettings,
+    /// Access tokens.
+    pub sessions: Sessions,
+    /// Logs.
+    pub log: Log,
+}
+
+/// Why there is no configuration to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] ConfigError),
+    /// It was read, and cannot work.
+    #[error(transparent)]
+    Invalid(#[from] InvalidConfig),
+}
+
+/// Settings that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Beyond this machine.
+    #[error(transparent)]
+    NotLoopback(#[from] NotLoopback),
+    /// Two listeners, one address.
+    #[error("http.listen and mqtt.listen are the same address")]
+    SameAddress,
+    /// A number that cannot work.
+    #[error("{key} must be {min} to {max}")]
+    Range {
+        /// The setting.
+        key: &'static str,
+        /// Least.
+        min: u64,
+        /// Greatest.
+        max: u64,
+    },
+    /// Some game server could never connect.
+    #[error("mqtt.connections_max must be at least mqtt.servers_max")]
+    TooFewConnections,
+    /// A bound on requests that the one on connections makes moot.
+    #[error("http.connections_max must be at least http.requests_max")]
+    TooFewHttpConnections,
+    /// argon2 or our bounds refuse the cost.
+    #[error("passwords.memory_kib, passes, lanes: {0}")]
+    Cost(#[from] PhcError),
+    /// A path that names no file.
+    #[error("{0} is empty")]
+    NoPath(&'static str),
+    /// One file for two things.
+    #[error("database.path and keys.fleet_key_file are the same file")]
+    SamePath,
+}
+
+impl Config {
+    /// Reads and checks. Without a file, [`DEFAULT_FILE`] is read if it exists.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(file: Option<&Path>) -> Result<Self, LoadError> {
+        Self::load_from(file, std::env::vars_os())
+    }
+
+    /// Like [`Config::load`], with the environment as a parameter.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load_from(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, LoadError> {
+        let file = file.map_or(ConfigFile::IfPresent(Path::new(DEFAULT_FILE)), ConfigFile::Named);
+        let config: Self = load_from(file, ENV_PREFIX, variables)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks each setting and how they relate.
+    ///
+    /// # Errors
+    /// The first that cannot work.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let Self { http, mqtt, database, keys, passwords, throttle, sessions, accounts: _, log: _ } = self;
+        require_loopback("http.listen", http.listen)?;
+        require_loopback("mqtt.listen", mqtt.listen)?;
+        if http.listen == mqtt.listen && http.listen.port() != 0 {
+            return Err(InvalidConfig::SameAddress);
+        }
+        let count = |key, value: usize| range(key, value as u64, 1, CONNECTIONS_MAX as u64);
+        count("http.requests_max", http.requests_max)?;
+        count("http.connections_max", http.connections_max)?;
+        count("mqtt.servers_max", mqtt.servers_max)?;
+        count("mqtt.connections_max", mqtt.connections_max)?;
+        if mqtt.connections_max < mqtt.servers_max {
+            return Err(InvalidConfig::TooFewConnections);
+        }
+        if http.connections_max < http.requests_max {
+            return Err(InvalidConfig::TooFewHttpConnections);
+        }
+        passwords.cost()?;
+        range("passwords.threads", passwords.threads as u64, 0, PASSWORD_THREADS_MAX as u64)?;
+        range("passwords.queue_max", passwords.queue_max as u64, 0, CONNECTIONS_MAX as u64)?;
+        for (key, value) in throttle.numbers() {
+            range(key, value, 1, u64::from(u32::MAX))?;
+        }
+        range("sessions.access_token_life_s", sessions.access_token_life_s, 1, ACCESS_TOKEN_LIFE_S_MAX)?;
+        for (key, path) in [("database.path", &database.path), ("keys.fleet_key_file", &keys.fleet_key_file)]
+        {
+            if path.as_os_str().is_empty() {
+                return Err(InvalidConfig::NoPath(key));
+            }
+        }
+        if database.path == keys.fleet_key_file {
+            return Err(InvalidConfig::SamePath);
+        }
+        Ok(())
+    }
+}
+
+fn range(key: &'static str, value: u64, min: u64, max: u64) -> Result<(), InvalidConfig> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(InvalidConfig::Range { key, min, max }) }
+}

@@ -1,0 +1,256 @@
+//! The sections, one type each, and what they mean to the rooms they are for.
+//!
+//! `config/auth-hub.toml` explains each key to operators; a test holds the two together.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared_msgs::process::LogFormat;
+
+use crate::accounts::phc::PhcError;
+use crate::accounts::throttle::Bucket;
+use crate::accounts::{Cost, PoolConfig, ThrottleConfig};
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpListen {
+    /// Where clients connect; port 0 picks one.
+    pub listen: SocketAddr,
+    /// Requests to the API at one time.
+    pub requests_max: usize,
+    /// Open connections.
+    pub connections_max: usize,
+}
+
+impl Default for HttpListen {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        Self { listen, requests_max: 1024, connections_max: 4096 }
+    }
+}
+
+/// `[mqtt]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MqttListen {
+    /// Where game servers connect; port 0 picks one.
+    pub listen: SocketAddr,
+    /// Sockets of game servers at one time.
+    pub connections_max: usize,
+    /// Game servers in the fleet.
+    pub servers_max: usize,
+}
+
+impl Default for MqttListen {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 1883));
+        Self { listen, connections_max: 1024, servers_max: 512 }
+    }
+}
+
+/// `[database]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { path: "var/hub.sqlite".into() }
+    }
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// The fleet key; made where it is missing.
+    pub fleet_key_file: PathBuf,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { fleet_key_file: "var/fleet.key".into() }
+    }
+}
+
+/// `[passwords]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PasswordSettings {
+    /// argon2id's memory.
+    pub memory_kib: u32,
+    /// argon2id's passes.
+    pub passes: u32,
+    /// argon2id's lanes.
+    pub lanes: u32,
+    /// Hashes at one time; 0 for as many as there are cores.
+    pub threads: usize,
+    /// Checks that may wait; 0 for 64 per thread.
+    pub queue_max: usize,
+}
+
+impl Default for PasswordSettings {
+    fn default() -> Self {
+        Self { memory_kib: 19_456, passes: 2, lanes: 1, threads: 0, queue_max: 0 }
+    }
+}
+
+impl PasswordSettings {
+    /// What a new hash costs.
+    ///
+    /// # Errors
+    /// When argon2 or our bounds refuse it.
+    pub fn cost(&self) -> Result<Cost, PhcError> {
+        Cost::new(self.memory_kib, self.passes, self.lanes)
+    }
+
+    /// For the pool.
+    ///
+    /// # Errors
+    /// As [`PasswordSettings::cost`].
+    pub fn pool(&self) -> Result<PoolConfig, PhcError> {
+        const CHECKS_PER_THREAD: usize = 64;
+        let threads = NonZeroUsize::new(self.threads).unwrap_or_else(|| PoolConfig::default().threads);
+        let queue_checks_max = NonZeroUsize::new(self.queue_max).unwrap_or_else(|| {
+            threads.saturating_mul(const { NonZeroUsize::new(CHECKS_PER_THREAD).unwrap() })
+        });
+        Ok(PoolConfig { threads, queue_checks_max, cost: self.cost()? })
+    }
+}
+
+/// `[throttle]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ThrottleSettings {
+    /// Wrong passwords for one login name in a row.
+    pub name_burst: u32,
+    /// Time until one more is allowed.
+    pub name_refill_ms: u64,
+    /// Login names remembered.
+    pub names_max: usize,
+    /// Logins from one address in a row.
+    pub address_burst: u32,
+    /// Time until one more is allowed.
+    pub address_refill_ms: u64,
+    /// Addresses remembered.
+    pub addresses_max: usize,
+    /// Registrations from one address in a row.
+    pub registration_burst: u32,
+    /// Time until one more is allowed.
+    pub registration_refill_ms: u64,
+}
+
+impl Default for ThrottleSettings {
+    fn default() -> Self {
+        Self {
+            name_burst: 10,
+            name_refill_ms: 12_000,
+            names_max: 131_072,
+            address_burst: 60,
+            address_refill_ms: 1_000,
+            addresses_max: 65_536,
+            registration_burst: 20,
+            registration_refill_ms: 10_000,
+        }
+    }
+}
+
+impl ThrottleSettings {
+    /// Each number with its name.
+    pub(super) fn numbers(&self) -> [(&'static str, u64); 8] {
+        [
+            ("throttle.name_burst", self.name_burst.into()),
+            ("throttle.name_refill_ms", self.name_refill_ms),
+            ("throttle.names_max", self.names_max as u64),
+            ("throttle.address_burst", self.address_burst.into()),
+            ("throttle.address_refill_ms", self.address_refill_ms),
+            ("throttle.addresses_max", self.addresses_max as u64),
+            ("throttle.registration_burst", self.registration_burst.into()),
+            ("throttle.registration_refill_ms", self.registration_refill_ms),
+        ]
+    }
+
+    /// For logins.
+    pub fn logins(&self) -> ThrottleConfig {
+        ThrottleConfig {
+            name: Bucket {
+                burst: self.name_burst,
+                refill: Duration::from_millis(self.name_refill_ms),
+                keys_max: self.names_max,
+            },
+            address: Bucket {
+                burst: self.address_burst,
+                refill: Duration::from_millis(self.address_refill_ms),
+                keys_max: self.addresses_max,
+            },
+        }
+    }
+
+    /// For registrations: counted apart, so that nobody's login waits because somebody tried to register their name.
+    pub fn registrations(&self) -> ThrottleConfig {
+        let address = Bucket {
+            burst: self.registration_burst,
+            refill: Duration::from_millis(self.registration_refill_ms),
+            keys_max: self.addresses_max,
+        };
+        ThrottleConfig { address, ..self.logins() }
+    }
+}
+
+/// `[accounts]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountSettings {
+    /// Whether anybody may register over HTTP.
+    pub registration: bool,
+}
+
+impl Default for AccountSettings {
+    fn default() -> Self {
+        Self { registration: true }
+    }
+}
+
+/// `[sessions]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// How long an access token lives.
+    pub access_token_life_s: u64,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { access_token_life_s: 900 }
+    }
+}
+
+impl Sessions {
+    /// How long an access token lives.
+    pub fn access_token_life(&self) -> Duration {
+        Duration::from_secs(self.access_token_life_s)
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// What is logged.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+    }
+}

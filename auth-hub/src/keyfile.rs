@@ -1,0 +1,196 @@
+//! The fleet key's file: made once, private, never half-written.
+//!
+//! Knows files, not what the key is for. Invariants: whoever races to make the file, all get the same key; a file that
+//! others may read is refused; once [`load_or_create`] returned, the key survives power loss.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use shared_msgs::keys::{FleetKeys, KeyError};
+use shared_msgs::rng::Rng;
+use zeroize::Zeroizing;
+
+/// A key file has two short lines at most.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// Why there is no fleet key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// Reading or making it failed.
+    #[error("fleet key file {}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not a file.
+    #[error("fleet key file {} is not a regular file", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Its mode lets others in.
+    #[error("fleet key file {} has mode {mode:03o}: nobody but its owner may touch it (chmod 600)", path.display())]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not what we wrote.
+    #[error("fleet key file {}: {source}", path.display())]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: KeyError,
+    },
+}
+
+/// Reads the file; makes it, and its folder, where it is missing.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn load_or_create(path: &Path, rng: &dyn Rng) -> Result<FleetKeys, KeyFileError> {
+    match load(path) {
+        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            create(path, rng).map_err(|source| KeyFileError::Io { path: path.to_owned(), source })?;
+            // What stands there now: ours, or that of who was faster.
+            load(path)
+        }
+        loaded => loaded,
+    }
+}
+
+fn load(path: &Path) -> Result<FleetKeys, KeyFileError> {
+    let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the open file, so that it cannot be swapped in between.
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(KeyFileError::NotAFile { path: path.to_owned() });
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+        }
+    }
+    // One allocation: a text that grows leaves unwiped copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(8192));
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    FleetKeys::parse(&text).map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
+}
+
+fn create(path: &Path, rng: &dyn Rng) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)?;
+
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let draft = folder.join(format!(".{name}.{:016x}", u64::from_be_bytes(rng.array())));
+    let written = write_new(&draft, FleetKeys::generate(rng).to_file_text().as_bytes());
+    // A link never replaces what is there: the first one wins.
+    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+        _ => Ok(()),
+    });
+    let removed = fs::remove_file(&draft);
+    linked?;
+    removed?;
+    File::open(folder)?.sync_all()
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::{Arc, Barrier};
+
+    use super::*;
+    use shared_msgs::rng::{SeededRng, SystemRng};
+
+    fn text(path: &Path, rng: &dyn Rng) -> String {
+        load_or_create(path, rng).unwrap().to_file_text().to_string()
+    }
+
+    #[test]
+    fn a_missing_file_is_made_private_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made/by/us/fleet.key");
+        let first = text(&path, &SeededRng::new(1));
+        assert_eq!(first, text(&path, &SeededRng::new(2)), "the second run reads what the first made");
+        assert_eq!(first, fs::read_to_string(&path).unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn whoever_races_gets_the_same_key() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("var/fleet.key");
+            let barrier = Arc::new(Barrier::new(4));
+            let racers: Vec<_> = (0..4)
+                .map(|_| {
+                    let (path, barrier) = (path.clone(), Arc::clone(&barrier));
+                    std::thread::spawn(move || {
+                        let rng = SystemRng::new();
+                        barrier.wait();
+                        text(&path, &rng)
+                    })
+                })
+                .collect();
+            let keys: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+            assert!(keys.iter().all(|key| *key == keys[0]), "{} different", keys.len());
+            assert_eq!(fs::read_dir(dir.path().join("var")).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_touch_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fleet.key");
+        let key = text(&path, &SeededRng::new(1));
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let err = load_or_create(&path, &SeededRng::new(1)).unwrap_err().to_string();
+            assert!(err.contains("fleet.key") && err.contains("chmod 600"), "{err}");
+            assert!(err.contains(&format!("{mode:o}")), "{err}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(text(&path, &SeededRng::new(1)), key);
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fleet.key");
+        for content in ["", "hub-fleet-1.1.c2VjcmV0", &"x".repeat(10_000)] {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let err = load_or_create(&path, &SeededRng::new(1)).unwrap_err();
+            assert!(matches!(err, KeyFileError::Content { .. }));
+            assert!(!err.to_string().contains("c2Vj"), "{err}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        let err = load_or_create(dir.path(), &SeededRng::new(1)).unwrap_err();
+        assert!(matches!(err, KeyFileError::NotAFile { .. }), "{err}");
+    }
+}
