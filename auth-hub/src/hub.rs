@@ -16,7 +16,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::accounts::{OpenError, PasswordPool, PoolStartError, Store, StoreError};
+use crate::accounts::passwords::PoolStartError;
+use crate::accounts::store::OpenError;
+use crate::accounts::{PasswordPool, Store, StoreError};
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
 use crate::handover::{DeskParts, DeskTask, Meters};
@@ -102,12 +104,13 @@ impl Hub {
         let Environment { clock, rng } = environment.clone();
         let fleet: FleetKeys = keyfile::load_or_create(&config.keys.fleet_key_file, &*rng)?;
         let path = &config.database.path;
-        let store = Store::open(path, lifecycle.tasks(), lifecycle.soft(), rng.clone(), clock.clone()).await?;
+        let death = watched(lifecycle, "store");
+        let store = Store::open(path, lifecycle.tasks(), &death, rng.clone(), clock.clone()).await?;
         let stored_ceiling = store.clock_ceiling().await?;
         let revoked = store.lowest_generations().await?;
         let keys = Arc::new(KeyRing::new(Arc::new(fleet), revoked, HubId::random(&*rng), &*rng));
         let pool = config.passwords.pool().map_err(InvalidConfig::Cost)?;
-        let passwords = Arc::new(PasswordPool::start(pool, lifecycle.soft(), &rng, &clock)?);
+        let passwords = Arc::new(PasswordPool::start(pool, &watched(lifecycle, "passwords"), &rng, &clock)?);
         let broker_config = BrokerConfig {
             listen: config.mqtt.listen,
             connections_max: config.mqtt.connections_max,
@@ -153,7 +156,8 @@ impl Hub {
         let mut metrics = Metrics::new();
         let meters = Meters::register(metrics.registry_mut());
         metrics.watch_passwords(&passwords);
-        let access = AccessTokens::new(&keys.access_token_seed(), config.sessions.access_token_life());
+        let access =
+            AccessTokens::new(&keys.fleet().access_token_seed(), config.sessions.access_token_life());
         let (desk, task) = DeskTask::new(DeskParts {
             store: store.clone(),
             keys,
@@ -195,6 +199,19 @@ impl Hub {
         });
         Ok(())
     }
+}
+
+/// A token for a part that is no task of ours: whoever cancels it says that the part died, and the hub stops with a failure.
+fn watched(lifecycle: &Lifecycle, name: &'static str) -> CancellationToken {
+    let (death, soft) = (CancellationToken::new(), lifecycle.soft().clone());
+    let died = death.clone();
+    lifecycle.spawn(name, async move {
+        tokio::select! {
+            () = died.cancelled() => {}
+            () = soft.cancelled() => {}
+        }
+    });
+    death
 }
 
 /// The hub is an ordinary MQTT client of its broker, on a listener of its own that no crowd can fill.
