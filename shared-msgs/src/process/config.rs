@@ -130,10 +130,15 @@ pub fn load_from<T: DeserializeOwned>(
             Err(error) => error,
         };
         // A value that was wrong as a text gets its second reading; each has but one, so this ends.
-        match variables.iter_mut().find(|v| error.path.starts_with(&v.path)) {
-            Some(variable) if !variable.typed => variable.typed = true,
-            at_fault => return Err(key_error(&error, at_fault.map(|v| v.name.as_str()), path)),
+        if let Some(variable) = variables.iter_mut().find(|v| error.path.starts_with(&v.path) && !v.typed) {
+            variable.typed = true;
+            continue;
         }
+        let in_file = lookup(&from_file.0, &error.path);
+        let at_fault = variables
+            .iter()
+            .find(|v| error.path.starts_with(&v.path) || (!in_file && v.path.starts_with(&error.path)));
+        return Err(key_error(&error, at_fault.map(|v| v.name.as_str()), path));
     }
 }
 
@@ -214,6 +219,18 @@ fn insert(dict: &mut Dict, path: &[String], value: Value) -> Result<(), &'static
         {
             Value::Dict(_, inner) => insert(inner, rest, value),
             _ => Err("another variable sets the whole section"),
+        },
+    }
+}
+
+/// Whether `path` is set in `dict`.
+fn lookup(dict: &Dict, path: &[String]) -> bool {
+    match path {
+        [] => true,
+        [key, rest @ ..] => match dict.get(key) {
+            Some(Value::Dict(_, inner)) => lookup(inner, rest),
+            Some(_) => rest.is_empty(),
+            None => false,
         },
     }
 }
