@@ -171,6 +171,7 @@ impl Model {
 
     fn observe(&mut self, out: &[Effect]) {
         let now = self.bench.now;
+        self.floors.retain(|_, (_, until)| *until > now.mono);
         for effect in out {
             match effect {
                 Effect::Delayed { ticket, deadline } => {
