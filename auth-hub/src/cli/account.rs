@@ -2,7 +2,7 @@
 //!
 //! Knows arguments and texts; the rules are those of the accounts room. Works on the database file, beside a running hub or without one.
 
-use std::io::{BufRead, Read as _, Write as _};
+use std::io::{BufRead, Read as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -182,3 +182,52 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        (Connection::new(stream, None), client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_connection() {
+        let (mut connection, _client) = pair().await;
+        let started = Instant::now();
+        let err = connection.read_u8().await.unwrap_err();
+        assert_eq!((err.kind(), started.elapsed()), (io::ErrorKind::TimedOut, IDLE_TIME));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_ends_it_no_later() {
+        let (mut connection, mut client) = pair().await;
+        let started = Instant::now();
+        let err = loop {
+            client.write_all(b"G").await.unwrap();
+            match connection.read_u8().await {
+                Ok(_) => tokio::time::advance(IDLE_TIME / 4).await,
+                Err(err) => break err,
+            }
+        };
+        assert_eq!((err.kind(), started.elapsed()), (io::ErrorKind::TimedOut, IDLE_TIME));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_renews_patience_while_it_runs() {
+        let (mut connection, _client) = pair().await;
+        let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), activity: Arc::clone(&connection.activity) };
+        let running = peer.begin_request();
+        let read = tokio::time::timeout(IDLE_TIME * 5 / 2, connection.read_u8()).await;
+        assert!(read.is_err(), "still waiting: {read:?}");
+        drop(running);
+        let started = Instant::now();
+        let err = connection.read_u8().await.unwrap_err();
+        assert_eq!((err.kind(), started.elapsed()), (io::ErrorKind::TimedOut, IDLE_TIME / 2));
+    }
+}
