@@ -7,6 +7,7 @@ pub mod config;
 pub mod fleet;
 pub mod handover;
 pub mod http;
+pub mod hub;
 pub mod keyfile;
 pub mod metrics;
 pub mod mqtt;

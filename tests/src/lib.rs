@@ -1,1 +1,6 @@
-//! Skeleton.
+//! Fixtures for races on real sockets and processes, and the player's client that the binaries are made of.
+
+pub mod client;
+pub mod events;
+pub mod process;
+pub mod proxy;

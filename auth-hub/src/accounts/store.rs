@@ -1,6 +1,6 @@
 //! The accounts themselves: made, found, listed, changed.
 //!
-//! Owns the tables and their SQL, together with [`players`](super::players) and [`hub_state`](super::hub_state); knows
+//! Owns the tables and their SQL, together with `players` and `hub_state`; knows
 //! neither passwords in the clear nor sessions. SQL keeps to what SQLite and PostgreSQL both speak.
 //! Invariant: a call that changes something returns once the change is on disk; what was acknowledged survives power loss.
 

@@ -3,7 +3,7 @@
 //! A sans-I/O core: takes `now`, answers at once. Knows neither accounts nor passwords; of a name it keeps a keyed hash
 //! only. Called before hashing, so that a refused attempt costs nothing.
 //! Invariant: of one name, and from one address, at most `burst` attempts plus one per `refill` are allowed in any span of
-//! time, not counting those that were given back; whatever else happens, and however full the tables are.
+//! time, plus one for each that was given back in it; whatever else happens, and however full the tables are.
 //!
 //! A full table never forgets a key that still owes something, as that would hand its attempts back to whoever filled
 //! the table. A fresh key takes the place of one that owes nothing, else it is refused. To bring that about one must start
@@ -110,8 +110,8 @@ impl Throttle {
     /// The password was right: the name gets its attempt back. The address does not, or one good account would make its
     /// address limitless.
     #[expect(clippy::needless_pass_by_value, reason = "an attempt can be given back once")]
-    pub fn succeeded(&mut self, attempt: Attempt, now: Mono) {
-        self.names.give_back(attempt.0, now);
+    pub fn succeeded(&mut self, attempt: Attempt) {
+        self.names.give_back(attempt.0);
     }
 
     /// Names and addresses remembered.
@@ -179,11 +179,10 @@ impl<K: Copy + Ord> Table<K> {
         self.set(key, Mono(paid_at.0.saturating_add(self.refill_ms)));
     }
 
-    fn give_back(&mut self, key: K, now: Mono) {
+    fn give_back(&mut self, key: K) {
         // Forgotten keys owe nothing, so there is nothing to give back.
         if let Some(paid_at) = self.paid_at.get(&key) {
-            let earlier = Mono(paid_at.0.saturating_sub(self.refill_ms).max(now.0));
-            self.set(key, earlier.min(*paid_at));
+            self.set(key, Mono(paid_at.0.saturating_sub(self.refill_ms)));
         }
     }
 

@@ -80,7 +80,7 @@ impl std::fmt::Debug for Terminal<'_> {
 /// Why it was not done.
 pub async fn run(command: Command, config: Config, terminal: &mut Terminal<'_>) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve => serve(config).await,
+        Command::Serve => serve(config, terminal.output).await,
         Command::ServerKey { server_id, generation } => {
             let line = server_key::line(&config, &server_id, generation).await?;
             writeln!(terminal.output, "{}", *line)?;

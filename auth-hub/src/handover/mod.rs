@@ -119,4 +119,5 @@ mod people;
 mod timers;
 
 pub use desk::{Desk, Snapshot};
+pub(crate) use desk::{DeskParts, DeskTask};
 pub use meters::Meters;

@@ -114,12 +114,12 @@ async fn verify(
         Ok(verified) => verified,
         Err(err) => {
             // Nothing was checked, so nothing was spent.
-            state.logins().succeeded(attempt, state.mono());
+            state.logins().succeeded(attempt);
             return Err(err.into());
         }
     };
     let account = account.filter(|_| verified.ok).ok_or_else(wrong)?;
-    state.logins().succeeded(attempt, state.mono());
+    state.logins().succeeded(attempt);
     if let Some(stronger) = verified.upgraded {
         upgrade(state, &account, stronger);
     }

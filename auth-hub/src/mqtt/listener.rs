@@ -46,7 +46,7 @@ pub(crate) async fn accept(
     loop {
         let accepted = select! {
             () = stop.cancelled() => return,
-            accepted = next(&edge, &listener, &permits) => accepted,
+            accepted = next(&edge, &listener, side, &permits) => accepted,
         };
         let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
@@ -72,13 +72,14 @@ pub(crate) async fn accept(
 async fn next(
     edge: &Edge,
     listener: &TcpListener,
+    side: Side,
     permits: &Arc<Semaphore>,
 ) -> io::Result<(tokio::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
         permit
     } else {
         count(&edge.counters.at_capacity);
-        warn!(target: "mqtt", connections_max = edge.config.connections_max, "mqtt.at_capacity");
+        warn!(target: "mqtt", ?side, "mqtt.at_capacity");
         Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?
     };
     let (stream, peer) = listener.accept().await?;

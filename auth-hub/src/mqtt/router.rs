@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_link_gives_its_place_and_its_client_id_back() {
+    async fn a_dropped_link_gives_its_place_back() {
         let router = RouterHandle::spawn(&small());
         let places = 2 + PRIVATE_CONNECTIONS_MAX + 1;
         let mut links = Vec::new();
@@ -228,8 +228,8 @@ mod tests {
         }
         assert!(router.open("one-too-many").await.is_err());
         drop(links.pop());
+        drop(router.open("another").await.unwrap());
         let mut again = router.open(&format!("c{}", places - 1)).await.unwrap();
-        assert!(again.try_next().is_none_or(|next| next.is_ok()), "the old link's end is not the new one's");
         assert_eq!(again.publish(Bytes::from_static(b"a"), Bytes::from_static(b"b")), Ok(()));
     }
 

@@ -60,6 +60,15 @@ pub(super) struct Driver<S> {
     events: mpsc::Sender<LinkEvent>,
     stop: CancellationToken,
     resync: Resync,
+    /// Why the link is down, once that was logged as a warning.
+    logged_down: Option<LinkError>,
+}
+
+/// However the task ends, a panic included, its senders must not believe in it any more.
+impl<S> Drop for Driver<S> {
+    fn drop(&mut self) {
+        self.sender.close();
+    }
 }
 
 /// One connection's publishes.
@@ -88,7 +97,7 @@ impl<S: Session> Driver<S> {
         stop: CancellationToken,
     ) -> Self {
         let resync = Resync::new(config.brokers.len(), config.keep_alive * 2, config.connect_timeout);
-        Self { config, session, clock, rng, sender, events, stop, resync }
+        Self { config, session, clock, rng, sender, events, stop, resync, logged_down: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -96,8 +105,7 @@ impl<S: Session> Driver<S> {
             self.sender.close();
             let severity = vendor::severity(&error);
             let retry_in = self.resync.failed(self.mono(), severity, |bound| self.rng.below(bound));
-            let retry_in_ms = retry_in.as_millis();
-            tracing::warn!(target: "link", event = "link.down", %error, %retry_in_ms, "the link is down");
+            self.log_down(&error, retry_in);
             if self.emit(LinkEvent::Down { error, retry_in }).await.is_err() {
                 break;
             }
@@ -107,7 +115,17 @@ impl<S: Session> Driver<S> {
                 () = tokio::time::sleep(retry_in) => {}
             }
         }
-        self.sender.close();
+    }
+
+    /// Once per cause: a broker that stays away does not fill the log.
+    fn log_down(&mut self, error: &LinkError, retry_in: Duration) {
+        let retry_in_ms = retry_in.as_millis();
+        if self.logged_down.as_ref() == Some(error) {
+            tracing::debug!(target: "link", event = "link.down", %error, retry_in_ms, "the link is still down");
+        } else {
+            tracing::warn!(target: "link", event = "link.down", %error, retry_in_ms, "the link is down");
+            self.logged_down = Some(error.clone());
+        }
     }
 
     fn mono(&self) -> Mono {
@@ -168,36 +186,38 @@ impl<S: Session> Connection<'_, S> {
         let mut watchdog = pin!(tokio::time::sleep(self.driver.resync.next_look(self.driver.mono())));
         let mut stop_limit = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
-            let mut poll = pin!(eventloop.poll());
-            let event = loop {
-                tokio::select! {
-                    event = &mut poll => break event,
-                    () = sender.work(), if self.is_up() => self.pump()?,
-                    () = &mut watchdog => {
-                        let now = self.driver.mono();
-                        if let Some(overdue) = self.driver.resync.overdue(now) {
-                            tracing::warn!(target: "link", event = "link.wedged", ?overdue, "giving the connection up");
-                            return Err(vendor::overdue_error(overdue).into());
+            let event = {
+                let mut poll = pin!(eventloop.poll());
+                loop {
+                    tokio::select! {
+                        event = &mut poll => break event,
+                        () = sender.work(), if self.is_up() => self.pump()?,
+                        () = &mut watchdog => {
+                            let now = self.driver.mono();
+                            if let Some(overdue) = self.driver.resync.overdue(now) {
+                                tracing::warn!(target: "link", event = "link.wedged", ?overdue, "giving the connection up");
+                                return Err(vendor::overdue_error(overdue).into());
+                            }
+                            watchdog.as_mut().reset(tokio::time::Instant::now() + self.driver.resync.next_look(now));
                         }
-                        watchdog.as_mut().reset(tokio::time::Instant::now() + self.driver.resync.next_look(now));
-                    }
-                    () = self.driver.events.closed(), if stop == Stop::Running => return Err(End::Stopped),
-                    () = stop_asked.cancelled(), if stop == Stop::Running => {
-                        if !self.is_up() {
-                            return Err(End::Stopped);
+                        () = self.driver.events.closed(), if stop == Stop::Running => return Err(End::Stopped),
+                        () = stop_asked.cancelled(), if stop == Stop::Running => {
+                            if !self.is_up() {
+                                return Err(End::Stopped);
+                            }
+                            sender.drain();
+                            self.pump()?;
+                            stop = Stop::Draining;
+                            stop_limit.as_mut().reset(tokio::time::Instant::now() + DRAIN_TIME);
+                            stop = self.goodbye_if_drained(stop, stop_limit.as_mut());
                         }
-                        sender.drain();
-                        self.pump()?;
-                        stop = Stop::Draining;
-                        stop_limit.as_mut().reset(tokio::time::Instant::now() + DRAIN_TIME);
-                        stop = self.goodbye_if_drained(stop, stop_limit.as_mut());
-                    }
-                    () = &mut stop_limit, if stop != Stop::Running => {
-                        if stop == Stop::Goodbye {
-                            return Err(End::Stopped);
+                        () = &mut stop_limit, if stop != Stop::Running => {
+                            if stop == Stop::Goodbye {
+                                return Err(End::Stopped);
+                            }
+                            sender.close();
+                            stop = self.goodbye_if_drained(stop, stop_limit.as_mut());
                         }
-                        sender.close();
-                        stop = self.goodbye_if_drained(stop, stop_limit.as_mut());
                     }
                 }
             };
@@ -205,7 +225,18 @@ impl<S: Session> Connection<'_, S> {
             if stop == Stop::Goodbye && event == Event::Outgoing(Outgoing::Disconnect) {
                 return Ok(End::Stopped);
             }
+            if matches!(event, Event::Incoming(_)) {
+                // rumqttc gives up when a ping's answer is late, even if that only queues behind other packets. Silence is the
+                // watchdog's business.
+                eventloop.state.await_pingresp = false;
+            }
+            let before = self.driver.resync.state();
             self.on_event(event).await?;
+            if self.driver.resync.state() != before {
+                // A new state may have a nearer deadline than the one being slept for.
+                let look = self.driver.resync.next_look(self.driver.mono());
+                watchdog.as_mut().reset(tokio::time::Instant::now() + look);
+            }
             stop = self.goodbye_if_drained(stop, stop_limit.as_mut());
         }
     }
@@ -269,13 +300,13 @@ impl<S: Session> Connection<'_, S> {
                     }
                 }
             }
-            Packet::Publish(publish) => match publish.topic.parse::<Topic>() {
-                Ok(topic) => self.driver.emit(LinkEvent::Message { topic, payload: publish.payload }).await,
-                Err(_) => {
-                    tracing::debug!(target: "link", event = "link.foreign_topic", "message on a topic that is not ours");
-                    Ok(())
-                }
-            },
+            Packet::Publish(publish) => {
+                let Ok(topic) = publish.topic.parse::<Topic>() else {
+                    tracing::debug!(target: "link", event = "link.foreign_topic", "message on a topic not ours");
+                    return Ok(());
+                };
+                self.driver.emit(LinkEvent::Message { topic, payload: publish.payload }).await
+            }
             Packet::PubAck(puback) => {
                 if let Some(batch) = self.under_way.numbered.remove(&puback.pkid) {
                     self.driver.sender.acked(batch);
@@ -290,6 +321,7 @@ impl<S: Session> Connection<'_, S> {
     async fn up(&mut self) -> Result<(), End> {
         let broker = self.driver.config.brokers[self.broker].clone();
         tracing::info!(target: "link", event = "link.up", %broker, "the link is up");
+        self.driver.logged_down = None;
         // First the outbox, then the word: the owner may send as soon as it hears it.
         self.driver.sender.open();
         self.driver.emit(LinkEvent::Up { stream: self.stream, broker }).await

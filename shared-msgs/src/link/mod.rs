@@ -228,7 +228,8 @@ pub enum LinkEvent {
         /// When the next attempt starts.
         retry_in: Duration,
     },
-    /// Something arrived. Messages on topics that are not ours are counted and dropped.
+    /// Something arrived; a broker may send before it has granted the last subscription, so also just before `Up`. What comes on
+    /// topics that are not ours is skipped.
     Message {
         /// Where it was published.
         topic: Topic,
@@ -238,7 +239,7 @@ pub enum LinkEvent {
 }
 
 /// Starts the link on `tasks`. It runs until `stop`, then sends what waits (for a second at most), says DISCONNECT and closes the
-/// event channel. It also ends when the receiver is dropped.
+/// event channel. It also ends when the receiver is dropped. An event channel that closes unasked means that the task died.
 ///
 /// # Errors
 /// [`LinkConfigError`]; nothing was started then.

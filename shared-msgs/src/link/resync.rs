@@ -169,7 +169,7 @@ impl Resync {
         all.into_iter().flatten()
     }
 
-    /// When to look at [`Resync::overdue`] next. May be later than needed only for what `heard` and its kin will have moved by then.
+    /// When to look at [`Resync::overdue`] next. Asked anew on every change of state; otherwise deadlines only move away.
     pub(crate) fn next_look(&self, now: Mono) -> Duration {
         let next = self.deadlines().map(|(at, _)| at).min();
         // Never zero: a look at a deadline that just passed is not repeated in a spin.

@@ -20,7 +20,7 @@ const _: () = assert!(IN_FLIGHT_MAX * 8 < PACKET_IDS as usize, "packet ids are p
 
 pub(super) fn options(config: &LinkConfig, broker: usize, will: Option<(Topic, Vec<u8>)>) -> MqttOptions {
     let broker = &config.brokers[broker];
-    let mut options = MqttOptions::new(&config.client_id, &broker.bracketed_host(), broker.port);
+    let mut options = MqttOptions::new(config.client_id.clone(), broker.bracketed_host(), broker.port);
     options
         .set_clean_session(true)
         .set_keep_alive(config.keep_alive)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, Realm, ServerId, TokenHash};
-use shared_msgs::keys::{FleetKeys, KeyName};
+use shared_msgs::keys::FleetKeys;
 use shared_msgs::limits;
 use shared_msgs::messages::{Endpoint, Order, ServerMessage};
 use shared_msgs::rng::Rng;
@@ -235,11 +235,6 @@ impl Core {
     /// Clients waiting on game servers.
     pub(crate) fn parked(&self) -> u64 {
         self.fleet.iter().map(|(_, view)| u64::from(view.occupancy().parked)).sum()
-    }
-
-    /// The key a server uses: what its orders are sealed under.
-    pub(crate) fn key_of(&self, server: &ServerId) -> Option<KeyName> {
-        self.fleet.get(server).map(|view| view.key)
     }
 
     fn on_ask(

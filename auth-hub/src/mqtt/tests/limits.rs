@@ -27,7 +27,7 @@ async fn silence_ends_a_connection_though_it_receives() {
     }
     let lasted = begun.elapsed();
     assert!(received > 10, "it did receive");
-    assert!((Duration::from_millis(1400)..Duration::from_millis(2500)).contains(&lasted), "{lasted:?}");
+    assert!((Duration::from_millis(1400)..Duration::from_secs(5)).contains(&lasted), "{lasted:?}");
     assert_eq!(hub.message_on(&status("alpha")).await, b"gone");
     assert_eq!(broker.handle.stats().keepalive_expired, 1);
 }
@@ -38,7 +38,7 @@ async fn bytes_that_make_no_packet_are_silence() {
     let mut alpha = Raw::welcome(broker.public, &Connect { keepalive: 1, ..Connect::server("alpha") }).await;
     let begun = Instant::now();
     let mut pace = tokio::time::interval(Duration::from_millis(20));
-    for byte in raw::publish(status("alpha"), 0, false, 0, &vec![1; 60_000]) {
+    for byte in raw::publish(status("alpha"), 0, false, 0, &vec![1; 60_000]).into_iter().take(300) {
         pace.tick().await;
         if broker.handle.stats().keepalive_expired > 0 || !alpha.try_send(&[byte]).await {
             break;
@@ -46,7 +46,7 @@ async fn bytes_that_make_no_packet_are_silence() {
     }
     alpha.closed().await;
     let lasted = begun.elapsed();
-    assert!((Duration::from_millis(1400)..Duration::from_millis(2500)).contains(&lasted), "{lasted:?}");
+    assert!((Duration::from_millis(1400)..Duration::from_secs(5)).contains(&lasted), "{lasted:?}");
 }
 
 #[tokio::test]
@@ -102,13 +102,35 @@ async fn a_client_that_never_reads_is_closed_and_others_go_on() {
     alpha.send(&raw::subscribe(1, &[(&inbox("alpha"), 0)])).await;
     alpha.expect(&raw::suback(1, &[0])).await;
     let mut beta = broker.server("beta").await;
+    let begun = Instant::now();
     while broker.handle.stats().slow_consumers == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20));
         hub.publish(&inbox("alpha"), QoS::AtLeastOnce, &[0; 8192]).await;
         hub.publish(&inbox("beta"), QoS::AtLeastOnce, b"in time").await;
         assert_eq!(within(beta.message_on(&inbox("beta"))).await, b"in time");
     }
     assert_eq!(hub.message_on(&status("alpha")).await, b"gone");
     broker.assert_alive().await;
+}
+
+/// More piles up than the router hands over at a time: it stops serving the client until it is woken.
+#[tokio::test]
+async fn a_client_that_reads_late_gets_all_of_it() {
+    const MESSAGES: u16 = 420;
+    let broker = TestBroker::with(|config| config.send_buffer_bytes = 4096).await;
+    let mut hub = broker.hub().await;
+    let mut alpha = Raw::open_narrow(broker.public).await;
+    alpha.send(&Connect::server("alpha").bytes()).await;
+    alpha.expect(&WELCOME).await;
+    alpha.send(&raw::subscribe(1, &[(&inbox("alpha"), 0)])).await;
+    alpha.expect(&raw::suback(1, &[0])).await;
+    let payload = |n: u16| n.to_be_bytes().repeat(250);
+    for n in 0..MESSAGES {
+        hub.publish(&inbox("alpha"), QoS::AtLeastOnce, &payload(n)).await;
+    }
+    for n in 0..MESSAGES {
+        assert_eq!(alpha.packet().await, Some(raw::publish(inbox("alpha"), 0, false, 0, &payload(n))));
+    }
 }
 
 #[tokio::test]
@@ -136,7 +158,10 @@ async fn a_publisher_that_never_reads_is_closed() {
     alpha.send(&Connect::server("alpha").bytes()).await;
     alpha.expect(&WELCOME).await;
     let many: Vec<u8> = (0..1000).flat_map(|_| raw::publish(status("alpha"), 1, false, 1, b"x")).collect();
-    while alpha.try_send(&many).await && broker.handle.stats().slow_consumers == 0 {}
+    let begun = Instant::now();
+    while alpha.try_send(&many).await && broker.handle.stats().slow_consumers == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
     alpha.drained().await;
     assert_eq!(broker.handle.stats().slow_consumers, 1);
     broker.assert_alive().await;

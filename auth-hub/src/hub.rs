@@ -1,0 +1,231 @@
+//! The composition root: binds everything, then runs it. The only room that knows all others.
+//!
+//! Invariant: whatever can fail at start-up has failed before a task runs; a task that ends unasked ends the hub.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use shared_msgs::clock::{Clock, SystemClock};
+use shared_msgs::ids::HubId;
+use shared_msgs::keys::FleetKeys;
+use shared_msgs::link::{self, BrokerAddr, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
+use shared_msgs::process::Lifecycle;
+use shared_msgs::rng::{Rng, SystemRng};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::accounts::passwords::PoolStartError;
+use crate::accounts::store::OpenError;
+use crate::accounts::{PasswordPool, Store, StoreError};
+use crate::bus::{HubSession, KeyRing};
+use crate::config::{Config, InvalidConfig};
+use crate::handover::{DeskParts, DeskTask, Meters};
+use crate::http::{HttpParts, HttpSettings, HttpState, router, serve};
+use crate::keyfile::{self, KeyFileError};
+use crate::metrics::Metrics;
+use crate::mqtt::{self, Broker, BrokerConfig, BrokerHandle};
+use crate::sessions::AccessTokens;
+
+/// Where the hub's time and randomness come from.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Both clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Keys, tokens, ids.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng::new()) }
+    }
+}
+
+/// Why a hub did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings contradict each other.
+    #[error("configuration: {0}")]
+    Config(#[from] InvalidConfig),
+    /// The fleet key could not be read or made.
+    #[error("fleet key: {0}")]
+    FleetKey(#[from] KeyFileError),
+    /// The accounts' database could not be opened.
+    #[error("database: {0}")]
+    Database(#[from] OpenError),
+    /// The accounts' database does not answer.
+    #[error("database: {0}")]
+    Store(#[from] StoreError),
+    /// The password threads did not start.
+    #[error("password pool: {0}")]
+    Passwords(#[from] PoolStartError),
+    /// The embedded broker did not start.
+    #[error("mqtt.listen: {0}")]
+    Broker(#[from] mqtt::BindError),
+    /// The HTTP address is not to be had.
+    #[error("http.listen {address}: {source}")]
+    Http {
+        /// As set.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The hub's own link did not start.
+    #[error("link: {0}")]
+    Link(#[from] LinkConfigError),
+}
+
+/// A hub that is bound and ready to run.
+pub struct Hub {
+    http: TcpListener,
+    http_addr: SocketAddr,
+    broker: Broker,
+    keys: Arc<KeyRing>,
+    store: Store,
+    passwords: Arc<PasswordPool>,
+    stored_ceiling: u64,
+    config: Config,
+    environment: Environment,
+}
+
+impl Hub {
+    /// Binds both listeners, opens the database, starts the password threads.
+    ///
+    /// # Errors
+    /// [`StartError`] names the setting that does not work.
+    pub async fn bind(
+        config: Config,
+        environment: Environment,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, StartError> {
+        config.validate()?;
+        let Environment { clock, rng } = environment.clone();
+        let fleet: FleetKeys = keyfile::load_or_create(&config.keys.fleet_key_file, &*rng)?;
+        let path = &config.database.path;
+        let death = watched(lifecycle, "store");
+        let store = Store::open(path, lifecycle.tasks(), &death, rng.clone(), clock.clone()).await?;
+        let stored_ceiling = store.clock_ceiling().await?;
+        let revoked = store.lowest_generations().await?;
+        let keys = Arc::new(KeyRing::new(Arc::new(fleet), revoked, HubId::random(&*rng), &*rng));
+        let pool = config.passwords.pool().map_err(InvalidConfig::Cost)?;
+        let passwords = Arc::new(PasswordPool::start(pool, &watched(lifecycle, "passwords"), &rng, &clock)?);
+        let broker_config = BrokerConfig {
+            listen: config.mqtt.listen,
+            connections_max: config.mqtt.connections_max,
+            servers_max: config.mqtt.servers_max,
+            ..BrokerConfig::default()
+        };
+        let broker = Broker::bind(broker_config, keys.clone()).await?;
+        let address = config.http.listen;
+        let failed = |source| StartError::Http { address, source };
+        let http = TcpListener::bind(address).await.map_err(failed)?;
+        let http_addr = http.local_addr().map_err(failed)?;
+        Ok(Self { http, http_addr, broker, keys, store, passwords, stored_ceiling, config, environment })
+    }
+
+    /// Where clients log in.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where game servers connect.
+    pub fn mqtt_addr(&self) -> SocketAddr {
+        self.broker.public_addr()
+    }
+
+    /// Reaches the broker while the hub runs.
+    pub fn broker(&self) -> BrokerHandle {
+        self.broker.handle()
+    }
+
+    /// Spawns everything on the lifecycle. The hub then runs until the lifecycle stops it: HTTP finishes its requests first,
+    /// the desk, the link and the broker follow, the database is closed last.
+    ///
+    /// # Errors
+    /// When the hub's own link cannot be set up.
+    pub fn start(self, lifecycle: &Lifecycle) -> Result<(), StartError> {
+        let Self { http, broker, keys, store, passwords, stored_ceiling, config, environment, .. } = self;
+        let Environment { clock, rng } = environment;
+        // Stops only when HTTP has answered what it took: the desk must still work for those requests.
+        let inner = lifecycle.hard().child_token();
+        let private = broker.private_addr();
+        broker.run(lifecycle.tasks(), inner.clone());
+        let (link, events) = start_link(&keys, private, &clock, &rng, lifecycle, inner.clone())?;
+        let mut metrics = Metrics::new();
+        let meters = Meters::register(metrics.registry_mut());
+        metrics.watch_passwords(&passwords);
+        let access =
+            AccessTokens::new(&keys.fleet().access_token_seed(), config.sessions.access_token_life());
+        let (desk, task) = DeskTask::new(DeskParts {
+            store: store.clone(),
+            keys,
+            clock: clock.clone(),
+            rng: rng.clone(),
+            meters,
+            servers_max: config.mqtt.servers_max,
+            stored_ceiling,
+            link,
+            events,
+            tasks: lifecycle.tasks().clone(),
+        });
+        let state = HttpState::new(
+            HttpParts {
+                store: store.clone(),
+                passwords,
+                desk: Arc::new(desk),
+                access,
+                clock,
+                rng,
+                metrics,
+                tasks: lifecycle.tasks().clone(),
+                stopping: lifecycle.soft().clone(),
+            },
+            HttpSettings {
+                requests_max: config.http.requests_max,
+                registration_open: config.accounts.registration,
+                logins: config.throttle.logins(),
+                registrations: config.throttle.registrations(),
+            },
+        );
+        lifecycle.spawn("desk", task.run(inner.clone()));
+        let (soft, connections_max) = (lifecycle.soft().clone(), config.http.connections_max);
+        lifecycle.spawn("http", async move {
+            serve(http, connections_max, router(state), soft).await;
+            inner.cancel();
+            store.close().await;
+            info!(target: "handover", "hub.stopped");
+        });
+        Ok(())
+    }
+}
+
+/// A token for a part that is no task of ours: whoever cancels it says that the part died, and the hub stops with a failure.
+fn watched(lifecycle: &Lifecycle, name: &'static str) -> CancellationToken {
+    let (death, soft) = (CancellationToken::new(), lifecycle.soft().clone());
+    let died = death.clone();
+    lifecycle.spawn(name, async move {
+        tokio::select! {
+            () = died.cancelled() => {}
+            () = soft.cancelled() => {}
+        }
+    });
+    death
+}
+
+/// The hub is an ordinary MQTT client of its broker, on a listener of its own that no crowd can fill.
+fn start_link(
+    keys: &Arc<KeyRing>,
+    broker: SocketAddr,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+    lifecycle: &Lifecycle,
+    stop: CancellationToken,
+) -> Result<(LinkSender, mpsc::Receiver<LinkEvent>), LinkConfigError> {
+    let hub = keys.hub().to_string();
+    let addr = BrokerAddr { host: Ipv4Addr::LOCALHOST.to_string(), port: broker.port() };
+    let config = LinkConfig::new(vec![addr], hub.clone(), hub, keys.hub_password());
+    let session = HubSession::new(keys.clone());
+    link::spawn(config, session, clock.clone(), rng.clone(), lifecycle.tasks(), stop)
+}

@@ -1,0 +1,179 @@
+//! The real binaries, as child processes on free ports: for kill -9, and for the demo.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::sync::watch;
+
+/// A debug binary starts well within this, or not at all.
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// Builds the workspace's binaries, once per process, and tells where they are. A cargo that is already at work on the same
+/// target folder has built them: then this only waits for its lock.
+///
+/// # Errors
+/// When the build fails.
+pub fn binaries() -> anyhow::Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(dir) = &*built {
+        return Ok(dir.clone());
+    }
+    // tests/…/deps/test-binary or …/demo: the binaries lie beside it or one folder up.
+    let exe = std::env::current_exe()?;
+    let dir = exe.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).context("no target folder")?;
+    let profile = if dir.ends_with("release") { "release" } else { "dev" };
+    let target = dir.parent().context("no target folder")?;
+    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile, "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .status()
+        .context("cargo build")?;
+    ensure!(status.success(), "cargo build failed");
+    *built = Some(dir.to_path_buf());
+    Ok(dir.to_path_buf())
+}
+
+/// A running program. Killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    /// Everything it logged so far.
+    log: watch::Receiver<Vec<String>>,
+}
+
+impl Process {
+    /// Starts a binary of the workspace; its log goes to `log_file` as well.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        name: &str,
+        binary: &str,
+        args: &[&str],
+        env: &BTreeMap<String, String>,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut child = Command::new(binaries()?.join(binary))
+            .args(args)
+            .envs(env)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {binary}"))?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        let stderr = child.stderr.take().context("no stderr")?;
+        let (lines, log) = watch::channel(Vec::new());
+        let file = dir.join(format!("{name}.log"));
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
+        tokio_util::task::TaskTracker::new().spawn(collect(stderr, lines, file));
+        Ok(Self { name: name.to_owned(), child, stdout: BufReader::new(stdout).lines(), log })
+    }
+
+    /// Waits for its `READY` line and gives the words after it, by name.
+    ///
+    /// # Errors
+    /// When it ends or stays silent; the error shows the end of its log.
+    pub async fn ready(&mut self) -> anyhow::Result<BTreeMap<String, String>> {
+        let line = tokio::time::timeout(START_TIME, self.stdout.next_line()).await;
+        let line =
+            line.with_context(|| format!("{} is not ready in time:\n{}", self.name, self.tail()))??;
+        let line =
+            line.with_context(|| format!("{} ended before it was ready:\n{}", self.name, self.tail()))?;
+        let Some(words) = line.strip_prefix("READY ") else { bail!("{} said {line:?}", self.name) };
+        let pairs = words.split_whitespace().filter_map(|word| word.split_once('='));
+        Ok(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
+
+    /// One of the addresses of the `READY` line.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn addr(ready: &BTreeMap<String, String>, key: &str) -> anyhow::Result<SocketAddr> {
+        Ok(ready.get(key).with_context(|| format!("READY names no {key}"))?.parse()?)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits for a log line that contains all of `words`.
+    ///
+    /// # Errors
+    /// When the program ends or `within` is over; the error shows the end of its log.
+    pub async fn logged(&self, words: &[&str], within: Duration) -> anyhow::Result<String> {
+        let is_it = |line: &&String| words.iter().all(|word| line.contains(word));
+        let mut log = self.log.clone();
+        let found =
+            tokio::time::timeout(within, log.wait_for(|lines| lines.iter().any(|line| is_it(&line)))).await;
+        match found {
+            Ok(Ok(lines)) => Ok(lines.iter().find(is_it).cloned().unwrap_or_default()),
+            _ => bail!("{} never logged {words:?}:\n{}", self.name, self.tail()),
+        }
+    }
+
+    /// How many log lines contain all of `words` so far.
+    pub fn count_logged(&self, words: &[&str]) -> usize {
+        self.log.borrow().iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// When there is nothing to kill.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Sends a signal by name (`TERM`, `STOP`, `CONT`).
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let id = self.id().with_context(|| format!("{} has ended", self.name))?;
+        let status = Command::new("kill").args([format!("-{name}"), id.to_string()]).status().await?;
+        ensure!(status.success(), "kill -{name} {id} failed");
+        Ok(())
+    }
+
+    /// Waits for its end and gives its exit code; `None` after a signal.
+    ///
+    /// # Errors
+    /// When it does not end within `within`.
+    pub async fn exit_code(&mut self, within: Duration) -> anyhow::Result<Option<i32>> {
+        let ended = tokio::time::timeout(within, self.child.wait()).await;
+        let status = ended.with_context(|| format!("{} does not end:\n{}", self.name, self.tail()))??;
+        Ok(status.code())
+    }
+
+    /// The last lines of its log.
+    pub fn tail(&self) -> String {
+        let lines = self.log.borrow();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+async fn collect(stderr: ChildStderr, lines: watch::Sender<Vec<String>>, mut file: std::fs::File) {
+    use std::io::Write as _;
+    let mut stderr = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = stderr.next_line().await {
+        // The copy on disk is for people; the tests read the lines in memory.
+        let _ = writeln!(file, "{line}");
+        lines.send_modify(|lines| lines.push(line));
+    }
+}
