@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::state::Deadlines;
 use super::*;
 use crate::accounts::throttle::Bucket;
 use crate::accounts::{Cost, NewAccount, Password, PasswordPool, PoolConfig, Store, ThrottleConfig};
@@ -39,6 +40,8 @@ use crate::sessions::AccessTokens;
 pub(super) const PASSWORD: &str = "correct horse";
 pub(super) const HANDOVER: HandoverId = HandoverId([9; 16]);
 pub(super) const START: UnixMs = UnixMs(1_700_000_000_000);
+/// Long enough for a thread that is not scheduled, short enough to wait for.
+pub(super) const SOON: Duration = Duration::from_millis(100);
 pub(super) const LIFE: Duration = Duration::from_mins(15);
 
 /// Both clocks, moved by hand.
@@ -177,6 +180,10 @@ impl TestApi {
     }
 
     pub(super) async fn start_with(settings: HttpSettings) -> Self {
+        Self::start_in_time(settings, Deadlines::DEFAULT).await
+    }
+
+    pub(super) async fn start_in_time(settings: HttpSettings, deadlines: Deadlines) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
         let process = CancellationToken::new();
@@ -206,7 +213,7 @@ impl TestApi {
             tasks: tasks.clone(),
             stopping: stopping.clone(),
         };
-        let router = router(HttpState::new(parts, settings));
+        let router = router(HttpState::with_deadlines(parts, settings, deadlines));
         Self { store, pool, gate, desk, clock, tasks, stopping, router, _dir: dir }
     }
 
