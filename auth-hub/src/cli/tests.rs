@@ -1,5 +1,6 @@
 //! Commands against files of their own: what is printed, what is refused, what is never said.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::CommandFactory as _;
@@ -41,7 +42,7 @@ impl Bench {
         let ok = match result {
             Ok(code) => code == ExitCode::SUCCESS,
             Err(err) => {
-                complaints.push_str(&format!("{err:#}"));
+                let _ = write!(complaints, "{err:#}");
                 false
             }
         };
