@@ -224,6 +224,25 @@ impl Outcome {
     }
 }
 
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Welcome { name, server, .. } => write!(f, "welcome to {server}, {name}"),
+            Self::Refused { code, retry, handover } => {
+                let next = match retry {
+                    Retry::Never => "do not try again".to_owned(),
+                    Retry::SameToken { after_ms } => format!("try again in {after_ms} ms"),
+                    Retry::NewHandover { after_ms: 0 } => "ask the hub again".to_owned(),
+                    Retry::NewHandover { after_ms } => format!("ask the hub again in {after_ms} ms"),
+                };
+                write!(f, "refused: {code} ({next}")?;
+                handover.map_or(Ok(()), |id| write!(f, "; handover {id}"))?;
+                f.write_str(")")
+            }
+        }
+    }
+}
+
 /// A connection to a game server.
 #[derive(Debug)]
 pub struct GameClient {
@@ -332,6 +351,14 @@ impl GameClient {
                 return Ok(answer);
             }
         }
+    }
+
+    /// Waits until the server has something to say, without reading it.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn wait_readable(&self) -> Result<(), ClientError> {
+        Ok(self.stream.readable().await?)
     }
 
     /// Waits until the server ends the session, and gives its reason.
