@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use hub_tests::client::{ClientError, GameClient, HubClient, LoggedIn, Outcome};
-use shared_msgs::frames::ClientFrame;
+use shared_msgs::frames::{ClientFrame, ServerFrame};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 const EXIT_REFUSED: u8 = 3;
@@ -120,12 +120,21 @@ async fn talk(game: &mut GameClient, steps: &mut Steps) -> Result<ExitCode, Clie
     loop {
         let line = tokio::select! {
             line = lines.next_line() => line?,
-            ended = game.wait_readable() => {
-                ended?;
-                let outcome = game.ended().await?;
-                steps.step(&format!("the session ended: {}", outcome.code()))?;
-                return Ok(ExitCode::from(EXIT_REFUSED));
-            }
+            frame = game.read() => match frame? {
+                ServerFrame::Refused { code, .. } => {
+                    steps.step(&format!("the session ended: {code}"))?;
+                    return Ok(ExitCode::from(EXIT_REFUSED));
+                }
+                ServerFrame::Ending { code, save_within_ms } => {
+                    steps.step(&format!("the session ends within {save_within_ms} ms: {code}"))?;
+                    continue;
+                }
+                ServerFrame::App(said) => {
+                    steps.step(&String::from_utf8_lossy(&said))?;
+                    continue;
+                }
+                ServerFrame::Welcome { .. } | ServerFrame::Delayed { .. } => continue,
+            },
         };
         let Some(line) = line else { break };
         let answer = game.ask(line.as_bytes()).await?;
