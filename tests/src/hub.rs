@@ -4,10 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use auth_hub::config::Config;
 use auth_hub::hub::{Environment, Hub};
-use auth_hub::mqtt::BrokerHandle;
 use shared_msgs::clock::SystemClock;
 use shared_msgs::ids::ServerId;
 use shared_msgs::keys::FleetKeys;
@@ -28,21 +26,15 @@ pub struct TestHub {
     dir: TempDir,
     config: Config,
     clock: Arc<SystemClock>,
-    lifecycle: Lifecycle,
+    running: Stop,
     http: SocketAddr,
     mqtt: SocketAddr,
-    broker: Option<BrokerHandleDebug>,
     client: HubClient,
 }
 
-/// The handle has no `Debug` of its own.
-struct BrokerHandleDebug(BrokerHandle);
-
-impl std::fmt::Debug for BrokerHandleDebug {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BrokerHandle")
-    }
-}
+/// Ends what runs when dropped.
+#[derive(Debug)]
+struct Stop(Lifecycle);
 
 impl TestHub {
     /// A fresh hub with an empty database.
@@ -71,11 +63,11 @@ impl TestHub {
         let lifecycle = Lifecycle::new();
         let environment = Environment { clock: clock.clone(), rng: Arc::new(SystemRng::new()) };
         let hub = Hub::bind(config.clone(), environment, &lifecycle).await?;
-        let (http, mqtt, broker) = (hub.http_addr(), hub.mqtt_addr(), hub.broker());
+        let running = Stop(lifecycle.clone());
+        let (http, mqtt) = (hub.http_addr(), hub.mqtt_addr());
         hub.start(&lifecycle)?;
         let client = HubClient::new(format!("http://{http}"))?;
-        let broker = Some(BrokerHandleDebug(broker));
-        Ok(Self { dir, config, clock, lifecycle, http, mqtt, broker, client })
+        Ok(Self { dir, config, clock, running, http, mqtt, client })
     }
 
     /// Stops and starts again on the same ports with the same files, as a new process would: everything else is forgotten.
@@ -83,10 +75,9 @@ impl TestHub {
     /// # Errors
     /// When it does not stop or start.
     pub async fn restart(self) -> anyhow::Result<Self> {
-        let Self { dir, mut config, lifecycle, http, mqtt, broker, .. } = self;
-        drop(broker);
-        lifecycle.soft().cancel();
-        lifecycle.run_to_end(Duration::from_secs(5)).await;
+        let Self { dir, mut config, running, http, mqtt, .. } = self;
+        running.0.soft().cancel();
+        running.0.clone().run_to_end(Duration::from_secs(5)).await;
         (config.http.listen, config.mqtt.listen) = (http, mqtt);
         Self::start_in(dir, config).await
     }
@@ -104,14 +95,6 @@ impl TestHub {
     /// Its clock, to be stepped.
     pub fn clock(&self) -> &SystemClock {
         &self.clock
-    }
-
-    /// The broker, to cut connections.
-    ///
-    /// # Errors
-    /// Never while the hub runs.
-    pub fn broker(&self) -> anyhow::Result<&BrokerHandle> {
-        Ok(&self.broker.as_ref().context("the hub runs")?.0)
     }
 
     /// The line that `auth-hub server-key` would print.
@@ -148,8 +131,8 @@ impl TestHub {
     }
 }
 
-impl Drop for TestHub {
+impl Drop for Stop {
     fn drop(&mut self) {
-        self.lifecycle.hard().cancel();
+        self.0.hard().cancel();
     }
 }
