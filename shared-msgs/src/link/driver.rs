@@ -190,8 +190,8 @@ impl<S: Session> Connection<'_, S> {
                 let mut poll = pin!(eventloop.poll());
                 loop {
                     tokio::select! {
-                        event = &mut poll => break event,
-                        () = sender.work(), if self.is_up() => self.pump()?,
+                        // The rare before the frequent; sending before receiving, since what is under way bounds it.
+                        biased;
                         () = &mut watchdog => {
                             let now = self.driver.mono();
                             if let Some(overdue) = self.driver.resync.overdue(now) {
@@ -218,6 +218,8 @@ impl<S: Session> Connection<'_, S> {
                             sender.close();
                             stop = self.goodbye_if_drained(stop, stop_limit.as_mut());
                         }
+                        () = sender.work(), if self.is_up() => self.pump()?,
+                        event = &mut poll => break event,
                     }
                 }
             };
