@@ -140,9 +140,7 @@ impl HandHub {
     pub(crate) fn cut(&mut self) {
         self.link = mpsc::channel(1).0;
     }
-
-    /// A supersession by a newer boot.
-    pub(crate) fn newer_boot(&self) -> BootId {
-        BootId { started: UnixMs(START + 1_000_000), random: 0 }
-    }
 }
+
+/// A process that started after any of ours.
+pub(crate) const NEWER_BOOT: BootId = BootId { started: UnixMs(START + 1_000_000), random: 0 };

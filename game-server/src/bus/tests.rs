@@ -26,8 +26,8 @@ fn inbox() -> (Inbox, Topic) {
 }
 
 fn open_at_hub(opener: &mut Opener, topic: &Topic, allowed: Purpose, payload: &[u8]) -> Vec<ServerMessage> {
-    let opened = opener.open(topic, &[allowed], payload, NOW.unix, |_| Some(key())).unwrap();
-    codec::decode(&opened.batch).unwrap().messages
+    let payload = opener.open(topic, &[allowed], payload, NOW.unix, |_| Some(key())).unwrap();
+    codec::decode(&payload.batch).unwrap().messages
 }
 
 #[test]

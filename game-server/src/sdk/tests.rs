@@ -4,7 +4,7 @@ use shared_msgs::link::LinkError;
 use shared_msgs::messages::Order;
 
 use super::*;
-use crate::testing::{HandHub, config};
+use crate::testing::{HandHub, NEWER_BOOT, config};
 use crate::{Ending, Progress};
 
 async fn refused(redeeming: &mut Redeeming) -> Refusal {
@@ -200,7 +200,7 @@ async fn a_superseded_server_ends_its_sessions_and_closes() {
     let issued = hub.issue(1);
     hub.grant(&issued).await;
     let slot = hub.game.redeem(issued.hello()).await.unwrap();
-    let by = hub.newer_boot();
+    let by = NEWER_BOOT;
     hub.order(Order::Superseded { by }).await;
     assert_eq!(slot.kicked().await.reason, Code::Superseded);
     drop(slot);
