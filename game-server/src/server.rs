@@ -20,7 +20,7 @@ use shared_msgs::process::{ExitReason, Lifecycle, require_loopback};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{CloseReason, Event, Events, GameServer};
+use crate::{CloseReason, Environment, Event, Events, GameServer};
 use settings::{Settings, SettingsError};
 use world::PlayerHandler;
 
@@ -64,6 +64,18 @@ impl ReferenceServer {
     /// # Errors
     /// See [`SettingsError`].
     pub async fn bind(settings: Settings, handler: Arc<dyn PlayerHandler>) -> Result<Self, SettingsError> {
+        Self::bind_with(settings, handler, Environment::default()).await
+    }
+
+    /// As [`ReferenceServer::bind`], by another clock or with other randomness.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub async fn bind_with(
+        settings: Settings,
+        handler: Arc<dyn PlayerHandler>,
+        environment: Environment,
+    ) -> Result<Self, SettingsError> {
         let listener = bind("game.listen", settings.game.listen).await?;
         let metrics = match settings.metrics.listen {
             Some(addr) => Some(bind("metrics.listen", addr).await?),
@@ -72,7 +84,7 @@ impl ReferenceServer {
         let bound =
             listener.local_addr().map_err(|source| SettingsError::Bind { setting: "game.listen", source })?;
         let (drain, connections_max) = (settings.drain(), settings.connections_max());
-        let (game, events) = GameServer::start(settings.into_config(bound)?)?;
+        let (game, events) = GameServer::start_with(settings.into_config(bound)?, environment)?;
         Ok(Self { listener, metrics, game, events, drain, connections_max, handler })
     }
 

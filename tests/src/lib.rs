@@ -2,5 +2,7 @@
 
 pub mod client;
 pub mod events;
+pub mod hub;
 pub mod process;
 pub mod proxy;
+pub mod server;

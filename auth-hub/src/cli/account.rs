@@ -154,7 +154,7 @@ async fn import_file(store: &Store, file: &Path, terminal: &mut Terminal<'_>) ->
 }
 
 /// A pool of one thread, for one hash.
-fn pool(config: &Config) -> anyhow::Result<PasswordPool> {
+pub(super) fn pool(config: &Config) -> anyhow::Result<PasswordPool> {
     let (rng, clock): (Arc<dyn Rng>, Arc<dyn Clock>) =
         (Arc::new(SystemRng::new()), Arc::new(SystemClock::new()));
     let config = PoolConfig { threads: NonZeroUsize::MIN, ..config.passwords.pool()? };
