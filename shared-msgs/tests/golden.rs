@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1` rewrites the files: right before a first release or for a sample of a new kind, and never for one that is spoken.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "golden/samples.rs"]
 mod samples;
 
@@ -17,15 +19,8 @@ use shared_msgs::keys::{FleetKeys, Purpose, ServerKey};
 use shared_msgs::messages::{HubMessage, Message, Order, ServerMessage, SkewNotice};
 use shared_msgs::topics::Topic;
 
-const BYTES_PER_LINE: usize = 32;
-
 fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    let line = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
-    bytes.chunks(BYTES_PER_LINE).map(line).collect()
 }
 
 /// The bytes of a golden file.
@@ -51,7 +46,7 @@ fn difference(name: &str, ours: &[u8], golden: &[u8]) -> Option<String> {
 fn what_we_write_is_what_the_files_hold() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         for (name, bytes) in samples::all() {
-            fs::write(dir().join(name).with_extension("hex"), to_hex(&bytes)).unwrap();
+            fs::write(dir().join(name).with_extension("hex"), samples::to_hex(&bytes)).unwrap();
         }
     }
     let differences: Vec<_> =
@@ -82,12 +77,12 @@ fn every_file_has_a_sample_and_every_name_one_of_each() {
 }
 
 /// Reads each message's file back, alone and all of them as one batch.
-fn read_back<M: Message + PartialEq + Debug + Clone>(values: &[M], name_of: fn(&M) -> &'static str) {
+fn read_back<M: Message + PartialEq + Debug>(values: &[M], name_of: fn(&M) -> &'static str) {
     let mut batch = Vec::new();
     for value in values {
         let bytes = golden(name_of(value));
         let read = codec::decode::<M>(&bytes).unwrap();
-        assert_eq!(read.messages, [value.clone()], "{}", name_of(value));
+        assert_eq!(read.messages, std::slice::from_ref(value), "{}", name_of(value));
         assert_eq!((read.unknown, read.malformed), (0, 0));
         batch.extend(bytes);
     }

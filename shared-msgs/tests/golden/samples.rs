@@ -2,6 +2,8 @@
 //!
 //! Adding a variant does not compile until it has a name here; a name without a sample fails `golden.rs`. Knows no files.
 
+use std::fmt::Write as _;
+
 use shared_msgs::clock::UnixMs;
 use shared_msgs::codec;
 use shared_msgs::codes::{Code, Retry};
@@ -20,10 +22,10 @@ use shared_msgs::topics::Topic;
 /// Names each variant of an enum, and lists the names.
 macro_rules! names {
     ($fn:ident, $all:ident, $of:ty, $($variant:pat => $name:literal,)+) => {
-        pub fn $fn(of: &$of) -> &'static str {
+        pub(crate) fn $fn(of: &$of) -> &'static str {
             match of { $($variant => $name,)+ }
         }
-        pub const $all: &[&str] = &[$($name),+];
+        pub(crate) const $all: &[&str] = &[$($name),+];
     };
 }
 
@@ -69,9 +71,9 @@ names! { name_of_server_frame, SERVER_FRAMES, ServerFrame,
 }
 
 /// 2026-01-01 00:00:00 UTC.
-pub const NOW: UnixMs = UnixMs(1_767_225_600_000);
-pub const EXPIRY: UnixMs = UnixMs(NOW.0 + 90_000);
-pub const STREAM: StreamId = StreamId(*b"0123456789abcdef");
+pub(crate) const NOW: UnixMs = UnixMs(1_767_225_600_000);
+pub(crate) const EXPIRY: UnixMs = UnixMs(NOW.0 + 90_000);
+pub(crate) const STREAM: StreamId = StreamId(*b"0123456789abcdef");
 const BOOT: BootId = BootId { started: UnixMs(NOW.0 - 60_000), random: 0x0123_4567_89ab_cdef };
 const NEWER_BOOT: BootId = BootId { started: UnixMs(NOW.0 - 1), random: 7 };
 const PLAYER: PlayerId = PlayerId([0x50; 16]);
@@ -88,7 +90,7 @@ impl Rng for Ramp {
     }
 }
 
-pub fn server() -> ServerId {
+pub(crate) fn server() -> ServerId {
     "alpha".parse().unwrap()
 }
 
@@ -97,19 +99,19 @@ fn hub() -> HubId {
 }
 
 /// Epoch 1, the secret's bytes counting up from 0.
-pub fn fleet() -> FleetKeys {
+pub(crate) fn fleet() -> FleetKeys {
     FleetKeys::generate(&Ramp)
 }
 
-pub fn server_key() -> ServerKey {
+pub(crate) fn server_key() -> ServerKey {
     fleet().server_key(&server(), 1)
 }
 
-pub fn token_tag() -> TokenTag {
+pub(crate) fn token_tag() -> TokenTag {
     TokenTag::new(&server_key(), &server(), BOOT)
 }
 
-pub fn token() -> (Token, TokenHash) {
+pub(crate) fn token() -> (Token, TokenHash) {
     token_tag().mint(EXPIRY, &Ramp)
 }
 
@@ -122,7 +124,7 @@ fn entry(kind: EntryKind) -> RosterEntry {
     RosterEntry { hash: token().1, player: PLAYER, fence: FENCE, kind }
 }
 
-pub fn server_messages() -> Vec<ServerMessage> {
+pub(crate) fn server_messages() -> Vec<ServerMessage> {
     let mut digest = RosterDigest::default();
     digest.add(&entry(EntryKind::Live));
     let status = Status {
@@ -163,7 +165,7 @@ pub fn server_messages() -> Vec<ServerMessage> {
     ]
 }
 
-pub fn hub_messages() -> Vec<HubMessage> {
+pub(crate) fn hub_messages() -> Vec<HubMessage> {
     let grant = Grant {
         handover: HANDOVER,
         hash: token().1,
@@ -191,17 +193,17 @@ pub fn hub_messages() -> Vec<HubMessage> {
     .into()
 }
 
-pub fn skew_notices() -> Vec<SkewNotice> {
+pub(crate) fn skew_notices() -> Vec<SkewNotice> {
     vec![SkewNotice::Clocks { ours: NOW, yours: UnixMs(NOW.0 - 45_000) }]
 }
 
-pub fn client_frames() -> Vec<ClientFrame> {
+pub(crate) fn client_frames() -> Vec<ClientFrame> {
     let token = token().0.expose().to_owned();
     let hello = Hello { version: 1, token, build: "1.2.3".into(), app_data: vec![0xca, 0xfe] };
     vec![ClientFrame::Hello(hello), ClientFrame::App(b"who".to_vec()), ClientFrame::Leave]
 }
 
-pub fn server_frames() -> Vec<ServerFrame> {
+pub(crate) fn server_frames() -> Vec<ServerFrame> {
     vec![
         ServerFrame::Welcome { name: "Ada".into(), server: server(), session: HANDOVER },
         ServerFrame::Delayed { deadline_ms: 10_000 },
@@ -214,13 +216,13 @@ pub fn server_frames() -> Vec<ServerFrame> {
 }
 
 /// A hub's envelope with a grant, the first of its stream.
-pub fn sealed() -> Vec<u8> {
+pub(crate) fn sealed() -> Vec<u8> {
     let mut sealer = Sealer::new(&server_key(), Purpose::Inbox, STREAM, &Topic::Inbox(server()));
     sealer.seal(NOW, &message(&hub_messages()[1])).unwrap()
 }
 
 /// A server's last will.
-pub fn sealed_will() -> Vec<u8> {
+pub(crate) fn sealed_will() -> Vec<u8> {
     let mut sealer = Sealer::new(&server_key(), Purpose::Will, STREAM, &Topic::Status(server()));
     sealer.seal(NOW, &message(&server_messages()[1])).unwrap()
 }
@@ -233,8 +235,20 @@ fn frame<F: Frame>(of: &F) -> Vec<u8> {
     frames::encode(of).unwrap()
 }
 
+/// As golden files and examples have it: 32 bytes a line.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(32) {
+        for byte in line {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// Everything by name, as it travels; texts as their bytes.
-pub fn all() -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = Vec::new();
     all.extend(server_messages().iter().map(|m| (name_of_server_message(m), message(m))));
     all.extend(hub_messages().iter().map(|m| (name_of_hub_message(m), message(m))));
