@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::watch;
 
 /// A debug binary starts well within this, or not at all.
-const START_TIME: Duration = Duration::from_secs(60);
+const START_TIME: Duration = Duration::from_mins(1);
 
 /// Builds the workspace's binaries, once per process, and tells where they are. A cargo that is already at work on the same
 /// target folder has built them: then this only waits for its lock.

@@ -1,5 +1,7 @@
 //! What ships is run: the configuration files, the commands of the README, the demo.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,7 +29,7 @@ fn readme_commands(heading: &str) -> Vec<String> {
 
 #[test]
 fn the_shipped_settings_load_and_are_the_defaults() {
-    let nothing = std::iter::empty;
+    let nothing = std::iter::empty::<(std::ffi::OsString, std::ffi::OsString)>;
     let hub = root().join("config/auth-hub.toml");
     let hub = auth_hub::config::Config::load_from(Some(&hub), nothing()).unwrap();
     assert_eq!(hub, auth_hub::config::Config::default());
