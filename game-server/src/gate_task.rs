@@ -170,17 +170,24 @@ impl GateTask {
     fn set_link(&mut self, link: LinkState) {
         let up = link == LinkState::Up;
         // Each failed attempt says `Down` again.
-        if std::mem::replace(&mut self.waiting.is_link_up, up) != up {
+        let is_new = std::mem::replace(&mut self.waiting.is_link_up, up) != up;
+        self.handle(Input::Link { up });
+        if is_new {
             self.events.tell(Event::Link(link));
         }
-        self.handle(Input::Link { up });
     }
 
     fn handle(&mut self, input: Input) {
         let now = self.clock.now();
-        for effect in self.gate.handle(input, now) {
+        let effects = self.gate.handle(input, now);
+        // Whoever hears of an effect can see it in the snapshot.
+        self.publish();
+        for effect in effects {
             self.carry_out(effect, now.mono);
         }
+    }
+
+    fn publish(&self) {
         let link = if self.waiting.is_link_up { LinkState::Up } else { LinkState::Down };
         self.stats.set(Snapshot { occupancy: self.gate.occupancy(), state: self.gate.state(), link });
     }
@@ -224,6 +231,7 @@ impl GateTask {
             Effect::Superseded { by } => {
                 self.waiting.is_superseded = true;
                 self.waiting.is_link_up = false;
+                self.publish();
                 self.stop_link.cancel();
                 self.events.tell(Event::Superseded { by });
             }

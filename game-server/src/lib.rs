@@ -15,6 +15,8 @@ mod sdk;
 pub mod server;
 mod slot;
 mod stats;
+#[cfg(test)]
+mod testing;
 mod token_cache;
 
 pub use config::{BrokerLogin, Config, ConfigError};

@@ -12,7 +12,7 @@ use shared_msgs::clock::{Clock, SystemClock};
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, ServerId};
 use shared_msgs::limits;
-use shared_msgs::link::{self, LinkConfig, LinkConfigError};
+use shared_msgs::link::{self, LinkConfig, LinkConfigError, LinkEvent};
 use shared_msgs::messages::{Occupancy, ServerState};
 use shared_msgs::rng::{Rng, SystemRng};
 use shared_msgs::token::TokenTag;
@@ -87,6 +87,15 @@ impl GameServer {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub fn start_with(config: Config, environment: Environment) -> Result<(Self, Events), StartError> {
+        Self::start_tapped(config, environment, None)
+    }
+
+    /// With a `tap`, the hub is heard from there instead of from a broker, and nothing we say goes anywhere.
+    pub(crate) fn start_tapped(
+        config: Config,
+        environment: Environment,
+        tap: Option<mpsc::Receiver<LinkEvent>>,
+    ) -> Result<(Self, Events), StartError> {
         config.validate()?;
         let Environment { clock, rng } = &environment;
         let boot = BootId::new(clock.now().unix, &**rng);
@@ -112,6 +121,7 @@ impl GameServer {
             wished: follow,
             departures,
             events: event_sender,
+            tap,
             stats: Arc::clone(&shared.stats),
         };
         let closed = shared.closed.clone().drop_guard();
@@ -238,6 +248,7 @@ struct Engine {
     wished: watch::Receiver<Wishes>,
     departures: (mpsc::UnboundedSender<Departure>, mpsc::UnboundedReceiver<Departure>),
     events: EventSender,
+    tap: Option<mpsc::Receiver<LinkEvent>>,
     stats: Arc<Stats>,
 }
 
@@ -262,7 +273,7 @@ impl Engine {
     }
 
     fn gate_task(self, tasks: &TaskTracker) -> Result<GateTask, LinkConfigError> {
-        let Self { config, environment, boot, commands, wished, departures, events, stats } = self;
+        let Self { config, environment, boot, commands, wished, departures, events, tap, stats } = self;
         let Environment { clock, rng } = environment;
         let stop_link = CancellationToken::new();
         let session = BusSession::new(config.key.clone(), boot);
@@ -275,7 +286,7 @@ impl Engine {
             commands,
             wished,
             departures,
-            link,
+            link: tap.unwrap_or(link),
             stop_link,
             inbox: Inbox::new(config.key.clone()),
             outbound: Outbound::new(sender, &config.key),

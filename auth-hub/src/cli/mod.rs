@@ -64,7 +64,9 @@ pub struct Terminal<'a> {
     pub input: &'a mut (dyn BufRead + Send),
     /// Results.
     pub output: &'a mut (dyn Write + Send),
-    /// Complaints about single lines.
+    /// Whether somebody types the input, and wants to be asked.
+    pub interactive: bool,
+    /// Questions, and complaints about single lines.
     pub complaints: &'a mut (dyn Write + Send),
 }
 

@@ -35,7 +35,12 @@ impl Bench {
     async fn run(&self, args: &str, input: &str) -> Done {
         let cli = Cli::try_parse_from(std::iter::once("auth-hub").chain(args.split(' '))).unwrap();
         let (mut input, mut output, mut complaints) = (input.as_bytes(), Vec::new(), Vec::new());
-        let mut terminal = Terminal { input: &mut input, output: &mut output, complaints: &mut complaints };
+        let mut terminal = Terminal {
+            input: &mut input,
+            output: &mut output,
+            interactive: false,
+            complaints: &mut complaints,
+        };
         let result = run(cli.command, self.config.clone(), &mut terminal).await;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let (out, mut complaints) = (text(output), text(complaints));

@@ -38,7 +38,7 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     // Answers hold tokens, and none of them stays true.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
-    let ms = state.mono().since(started).as_millis();
+    let ms = state.ms_since(started);
     debug!(target: "http", route, status, ms, "http.request");
     state.parts().metrics.request(route, status);
     response

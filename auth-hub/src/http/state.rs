@@ -155,6 +155,11 @@ impl HttpState {
         self.0.parts.clock.now().mono
     }
 
+    /// Milliseconds since `started`, for the log.
+    pub(super) fn ms_since(&self, started: Mono) -> u64 {
+        u64::try_from(self.mono().since(started).as_millis()).unwrap_or(u64::MAX)
+    }
+
     // A throttle is a plain table, consistent between calls: a panic elsewhere while it was locked spoils nothing.
     pub(super) fn logins(&self) -> MutexGuard<'_, Throttle> {
         self.0.logins.lock().unwrap_or_else(PoisonError::into_inner)

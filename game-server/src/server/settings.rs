@@ -3,8 +3,9 @@
 //! Owns the shape of `config/game-server.toml` and the start-up errors. Knows nothing of sockets' use. Invariant: a key that is not
 //! listed here is an error.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -176,6 +177,17 @@ impl Settings {
         Ok(process::load(file, "GAME_SERVER")?)
     }
 
+    /// As [`Settings::load`] of a file that must exist, with the environment as a parameter.
+    ///
+    /// # Errors
+    /// A named key or line.
+    pub fn load_from(
+        file: &Path,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, SettingsError> {
+        Ok(process::load_from(ConfigFile::Named(file), "GAME_SERVER", variables)?)
+    }
+
     /// How long players may finish.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.game.drain_ms)
@@ -226,7 +238,6 @@ mod tests {
     use shared_msgs::keys::FleetKeys;
     use shared_msgs::process::load_from;
     use shared_msgs::rng::SeededRng;
-    use std::ffi::OsString;
 
     fn from_env(variables: &[(&str, &str)]) -> Result<Settings, process::ConfigError> {
         let os = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));

@@ -97,7 +97,10 @@ async fn requests_beyond_the_bound_are_refused_at_once_but_for_probes() {
         reply = &mut held => panic!("{reply:?}"),
         () = api.desk.snapshot_asked.notified() => {}
     }
-    let reply = api.get("/servers").await;
+    let reply = tokio::select! {
+        reply = api.get("/servers") => reply,
+        () = api.desk.snapshot_asked.notified() => panic!("let through"),
+    };
     reply.problem(503, "hub-busy");
     assert_eq!(reply.retry_after_s(), 1);
     for probe in ["/healthz", "/metrics"] {
