@@ -106,8 +106,9 @@ fn examples() -> BTreeMap<&'static str, String> {
         };
         (name, text)
     };
-    let keys = keys().into_iter().map(|(name, key)| format!("{name} {}", samples::to_hex(&key))).collect();
-    samples::all().into_iter().map(show).chain([("keys", keys)]).collect()
+    let lines: Vec<_> =
+        keys().into_iter().map(|(name, key)| format!("{name} {}", samples::to_hex(&key))).collect();
+    samples::all().into_iter().map(show).chain([("keys", lines.concat())]).collect()
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Reality {
         self.json.get(name).unwrap_or_else(|| panic!("the page has no {name}")).clone()
     }
 
-    /// Sends what the page shows (or `body`) and compares the answer with what the page shows.
+    /// Sends a request and compares the answer with what the page shows under this name.
     async fn check(&mut self, request: reqwest::RequestBuilder, status: u16, reply: &str) -> Value {
         let response = request.send().await.unwrap();
         let (got, kind) = (response.status().as_u16(), response.headers()["content-type"].clone());

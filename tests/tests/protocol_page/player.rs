@@ -5,9 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use hub_tests::process::{Process, binaries};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::root;
+use super::{blocks, page, root, samples};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -81,4 +83,47 @@ async fn a_client_of_another_language_plays() {
     assert_eq!((who, echo), (r#"app data="ada""#, r#"app data="hello, world""#));
     // It said that it leaves, and was understood.
     game.logged(&["session.left", session], PATIENCE).await.unwrap();
+}
+
+/// A frame of a tag that no version has yet.
+const NEWER_FRAME: &[u8] = &[0, 0, 0, 3, 99, 1, 2];
+
+#[tokio::test]
+async fn a_client_of_another_language_is_refused_as_the_page_says() {
+    let samples: BTreeMap<_, _> = samples::all().into_iter().collect();
+    let (hub, game) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (base, address) = (format!("http://{}", hub.local_addr().unwrap()), game.local_addr().unwrap());
+
+    let answer_login = async {
+        let (page, (mut client, _)) = (page(), hub.accept().await.unwrap());
+        let (_, range) = blocks(&page, "json").into_iter().find(|(name, _)| *name == "login-reply").unwrap();
+        let reply = page[range].replace("play.example.org:7000", &address.to_string());
+        // The request is small; whatever came, this is the answer to it.
+        let _ = client.read(&mut [0; 4096]).await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", reply.len());
+        client.write_all((head + &reply).as_bytes()).await.unwrap();
+        client
+    };
+    let refuse = async {
+        let (mut client, _) = game.accept().await.unwrap();
+        let mut prefix = [0; 4];
+        client.read_exact(&mut prefix).await.unwrap();
+        let mut hello = vec![0; u32::from_be_bytes(prefix) as usize];
+        client.read_exact(&mut hello).await.unwrap();
+        let refused = &samples["frame-server-refused-new-handover"];
+        let frames = [&samples["frame-server-delayed"], NEWER_FRAME, refused].concat();
+        client.write_all(&frames).await.unwrap();
+        (client, hello)
+    };
+    let account = ["--hub", &base, "--login", "ada", "--password", "correct horse"];
+    let ((code, said), _, (_, hello)) = tokio::join!(play(&account), answer_login, refuse);
+    assert_eq!(
+        said,
+        "delayed deadline_ms=10000\n\
+         refused code=server-full retry=new-handover after_ms=2000 handover=48484848-4848-4848-4848-484848484848\n"
+    );
+    assert_eq!(code, Some(3));
+    let token = samples::token().0;
+    assert!(hello.windows(76).any(|bytes| bytes == token.expose().as_bytes()), "the page's token is shown");
 }
