@@ -47,7 +47,7 @@ async fn the_demo_runs_to_its_end() -> anyhow::Result<()> {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(240), run).await??;
+    let output = tokio::time::timeout(Duration::from_mins(4), run).await??;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "scripts/demo failed:\n{out}\n{err}");
     for said in ["delayed", "token-spent", "token-not-genuine", "all-servers-full", "superseded", "p99"] {

@@ -16,7 +16,7 @@ use clap::Parser;
 use stage::Stage;
 
 /// No scene waits for anything that takes longer; a demo that does not end by itself is broken.
-const TIME_MAX: Duration = Duration::from_secs(180);
+const TIME_MAX: Duration = Duration::from_mins(3);
 
 /// Shows the handover on real processes.
 #[derive(Parser)]
