@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 use crate::{Config, Environment, Events, GameServer, Hello};
 
 pub(crate) const START: u64 = 1_800_000_000_000;
+/// A test that waits longer has failed.
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Stands still until it is advanced.
 #[derive(Debug, Default)]
@@ -133,7 +135,9 @@ impl HandHub {
             let o = now.occupancy;
             (o.players, o.held, o.parked) == (players, held, parked)
         };
-        self.game.watch().wait_for(is_so).await.unwrap();
+        let mut snapshots = self.game.watch();
+        let waited = tokio::time::timeout(WAIT_MAX, snapshots.wait_for(is_so)).await;
+        assert!(waited.is_ok(), "still {:?}", self.game.occupancy());
     }
 
     /// The link's task dies.

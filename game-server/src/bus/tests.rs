@@ -54,6 +54,7 @@ fn each_connection_has_its_own_will_and_sealers_that_the_hub_can_open() {
                 open_at_hub(&mut opener, &status, Purpose::Status, &payload),
                 std::slice::from_ref(&gone)
             );
+            assert_eq!(payload[8..24], [n; 16], "sealed for this connection's stream");
             payloads.push(payload);
         }
     }
