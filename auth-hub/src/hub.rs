@@ -22,6 +22,7 @@ use crate::accounts::{PasswordPool, Store, StoreError};
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
 use crate::handover::{DeskParts, DeskTask, Meters};
+use crate::heartbeat::Heartbeat;
 use crate::http::{HttpParts, HttpSettings, HttpState, router, serve};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
@@ -141,11 +142,11 @@ impl Hub {
     }
 
     /// Spawns everything on the lifecycle. The hub then runs until the lifecycle stops it: HTTP finishes its requests first,
-    /// the desk, the link and the broker follow, the database is closed last.
+    /// the desk, the link and the broker follow, the database is closed last. Gives the desk's heartbeat, for a watch.
     ///
     /// # Errors
     /// When the hub's own link cannot be set up.
-    pub fn start(self, lifecycle: &Lifecycle) -> Result<(), StartError> {
+    pub fn start(self, lifecycle: &Lifecycle) -> Result<Heartbeat, StartError> {
         let Self { http, broker, keys, store, passwords, stored_ceiling, config, environment, .. } = self;
         let Environment { clock, rng } = environment;
         // Stops only when HTTP has answered what it took: the desk must still work for those requests.
@@ -158,6 +159,7 @@ impl Hub {
         metrics.watch_passwords(&passwords);
         let access =
             AccessTokens::new(&keys.fleet().access_token_seed(), config.sessions.access_token_life());
+        let heart = Heartbeat::default();
         let (desk, task) = DeskTask::new(DeskParts {
             store: store.clone(),
             keys,
@@ -168,6 +170,7 @@ impl Hub {
             stored_ceiling,
             link,
             events,
+            heart: heart.clone(),
             tasks: lifecycle.tasks().clone(),
         });
         let state = HttpState::new(
@@ -197,7 +200,7 @@ impl Hub {
             store.close().await;
             info!(target: "handover", "hub.stopped");
         });
-        Ok(())
+        Ok(heart)
     }
 }
 

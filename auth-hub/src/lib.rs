@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod fleet;
 pub mod handover;
+pub mod heartbeat;
 pub mod http;
 pub mod hub;
 pub mod keyfile;

@@ -4,9 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use shared_msgs::process::{Lifecycle, STOP_GRACE};
+use shared_msgs::process::{ExitReason, Lifecycle, STOP_GRACE};
+use tracing::error;
 
 use crate::config::Config;
+use crate::heartbeat;
 use crate::hub::{Environment, Hub};
 
 /// Binds everything, prints the READY line, runs until asked to stop.
@@ -18,7 +20,12 @@ pub async fn serve(config: Config, output: &mut (dyn Write + Send)) -> anyhow::R
     lifecycle.listen_for_signals().context("signal handlers")?;
     let hub = Hub::bind(config, Environment::default(), &lifecycle).await?;
     let (http, mqtt) = (hub.http_addr(), hub.mqtt_addr());
-    hub.start(&lifecycle)?;
+    let heart = hub.start(&lifecycle)?;
+    let _watch = heartbeat::watch(heart, heartbeat::LOOK_EVERY, || {
+        // The runtime hangs, so nothing of it can be asked to stop.
+        error!(target: "handover", "hub.hangs");
+        std::process::exit(ExitReason::TaskDied("desk").code().into());
+    })?;
     writeln!(output, "READY http={http} mqtt={mqtt}")?;
     output.flush()?;
     Ok(lifecycle.run_to_end(STOP_GRACE).await.into())
