@@ -95,12 +95,12 @@ mod tests {
     #[test]
     fn the_watch_calls_once_for_a_dead_heart_and_never_after_its_end() {
         let (called, calls) = channel();
-        let watched = watch(Heartbeat::default(), Duration::from_millis(1), move || drop(called.send(())));
+        let watched = watch(Heartbeat::default(), Duration::from_millis(1), move || called.send(()).unwrap());
         assert_eq!(calls.recv(), Ok(()));
         drop(watched.unwrap());
 
         let (called, calls) = channel::<()>();
-        let watched = watch(Heartbeat::default(), Duration::from_hours(1), move || drop(called.send(())));
+        let watched = watch(Heartbeat::default(), Duration::from_hours(1), move || called.send(()).unwrap());
         drop(watched.unwrap());
         assert!(calls.recv().is_err(), "the thread ends with its watch");
     }
