@@ -212,6 +212,11 @@ impl Ends {
         self.owed.is_empty() && self.by_account.is_empty() && self.cancels.is_empty()
     }
 
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.settled.len() + self.dead.len()
+    }
+
     /// Forgets answers old enough, and hashes taken back once nothing `shows` them any more.
     pub(crate) fn prune(&mut self, now: Mono, shows: impl Fn(&EndKey, &TokenHash) -> bool) {
         self.settled.retain(|_, settled| now < settled.until);

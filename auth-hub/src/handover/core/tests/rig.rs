@@ -53,6 +53,8 @@ pub(super) struct Rig {
     probes: BTreeMap<u64, Mono>,
     fresh: BTreeMap<(ServerId, BootId), Mono>,
     granted: BTreeSet<TokenHash>,
+    /// Whether a will of a server's newest connection must stop placement at once. Not when connections' messages overtake each other.
+    pub(super) trusts_wills: bool,
     pub(super) ticks: u64,
 }
 
@@ -93,6 +95,7 @@ impl Rig {
             probes: BTreeMap::new(),
             fresh: BTreeMap::new(),
             granted: BTreeSet::new(),
+            trusts_wills: true,
             ticks: 0,
         };
         rig.run(0);
@@ -181,7 +184,9 @@ impl Rig {
                     *fresh = (*fresh).max(at);
                 }
             }
-            ServerMessage::Gone { .. } if self.peers[&from.server].stream == from.stream => {
+            ServerMessage::Gone { .. }
+                if self.trusts_wills && self.peers[&from.server].stream == from.stream =>
+            {
                 self.fresh.remove(&key);
             }
             _ => {}
