@@ -1,4 +1,6 @@
 //! Payloads in, messages with a proven sender out.
+//!
+//! Invariant: a payload that does not open leaves no trace, neither a replay window nor a key in use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use super::{KeyRing, Sender};
 
 /// A server whose clock is off is told so at most this often.
 const SKEW_NOTICE_EVERY: Duration = Duration::from_secs(5);
+/// Windows kept beyond the fleet's bound: for servers that the fleet has just forgotten.
+const PEERS_SPARE: usize = 8;
 
 /// What one payload came to.
 #[derive(Debug, Default)]
@@ -36,6 +40,8 @@ pub(crate) struct Received {
 
 struct Peer {
     opener: Opener,
+    /// When it last proved itself; the longest idle goes first.
+    heard: Mono,
     skew_told: Option<Mono>,
 }
 
@@ -48,8 +54,8 @@ pub(crate) struct Inlet {
 }
 
 impl Inlet {
-    pub(crate) fn new(keys: Arc<KeyRing>, peers_max: usize) -> Self {
-        Self { keys, peers: BTreeMap::new(), peers_max, canary: Opener::new(2) }
+    pub(crate) fn new(keys: Arc<KeyRing>, servers_max: usize) -> Self {
+        Self { keys, peers: BTreeMap::new(), peers_max: servers_max + PEERS_SPARE, canary: Opener::new(2) }
     }
 
     pub(crate) fn receive(&mut self, topic: &Topic, payload: &[u8], now: Now) -> Received {
@@ -60,9 +66,12 @@ impl Inlet {
             Topic::Inbox(_) => return Received { refused: true, ..Received::default() },
         };
         let server = server.clone();
-        match self.open(&server, topic, allowed, payload, now.unix) {
+        match self.open(&server, topic, allowed, payload, now) {
             Ok(opened) => {
-                self.keys.note_in_use(&server, opened.key);
+                // A will may be old, and its key too.
+                if opened.purpose.is_timed() {
+                    self.keys.note_in_use(&server, opened.key);
+                }
                 Self::read(server, &opened)
             }
             Err(error) => {
@@ -72,7 +81,10 @@ impl Inlet {
                         if told.is_none_or(|at| now.mono >= at + SKEW_NOTICE_EVERY) =>
                     {
                         *told = Some(now.mono);
-                        self.keys.note_in_use(&server, key);
+                        // The notice needs some key; one that was shown in time is the better.
+                        if self.keys.for_orders(&server).is_none() {
+                            self.keys.note_in_use(&server, key);
+                        }
                         warn!(target: "handover", server_id = %server, theirs = %issued_at, ours = %now.unix, "clock.skewed");
                         Some((server, SkewNotice::Clocks { ours: now.unix, yours: issued_at }))
                     }
@@ -92,21 +104,30 @@ impl Inlet {
         topic: &Topic,
         allowed: &[Purpose],
         payload: &[u8],
-        now: UnixMs,
+        now: Now,
     ) -> Result<Opened, OpenError> {
         let keys = Arc::clone(&self.keys);
         let key_for = |name| keys.accepted(server, name);
+        let is_proven =
+            |result: &Result<Opened, OpenError>| matches!(result, Ok(_) | Err(OpenError::Stale { .. }));
         if let Some(peer) = self.peers.get_mut(server) {
-            return peer.opener.open(topic, allowed, payload, now, key_for);
+            let result = peer.opener.open(topic, allowed, payload, now.unix, key_for);
+            if is_proven(&result) {
+                peer.heard = now.mono;
+            }
+            return result;
         }
         // Nothing is kept for a sender that has proven nothing.
         let mut opener = Opener::new(limits::STREAMS_PER_SERVER_MAX);
-        let opened = opener.open(topic, allowed, payload, now, key_for);
-        let is_proven = matches!(opened, Ok(_) | Err(OpenError::Stale { .. }));
-        if is_proven && self.peers.len() < self.peers_max {
-            self.peers.insert(server.clone(), Peer { opener, skew_told: None });
+        let result = opener.open(topic, allowed, payload, now.unix, key_for);
+        if is_proven(&result) {
+            if self.peers.len() >= self.peers_max {
+                let idle = self.peers.iter().min_by_key(|(_, peer)| peer.heard).map(|(id, _)| id.clone());
+                idle.and_then(|idle| self.peers.remove(&idle));
+            }
+            self.peers.insert(server.clone(), Peer { opener, heard: now.mono, skew_told: None });
         }
-        opened
+        result
     }
 
     fn read(server: ServerId, opened: &Opened) -> Received {
@@ -146,3 +167,7 @@ impl Inlet {
 fn decode<M: Message>(batch: &[u8]) -> codec::Batch<M> {
     codec::decode(batch).unwrap_or(codec::Batch { messages: Vec::new(), unknown: 0, malformed: 1 })
 }
+
+#[cfg(test)]
+#[path = "opening_tests.rs"]
+mod tests;

@@ -149,14 +149,15 @@ impl Fleet {
             ServerMessage::Ended { stamp, .. } => {
                 let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
                 view.on_stamp(stamp, now);
-                vec![News::Room]
+                view.room(now).into_iter().collect()
             }
             ServerMessage::RosterPage { stamp, request, page, pages, entries } => {
                 let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
                 view.on_stamp(stamp, now);
                 if view.roster.on_page(*request, stamp.rev, *page, *pages, entries.clone()) {
                     info!(target: "handover", server_id = %from.server, entries = view.roster.entries().count(), "roster.learnt");
-                    vec![News::Roster(from.server.clone()), News::Room]
+                    let news = News::Roster(from.server.clone());
+                    [Some(news), view.room(now)].into_iter().flatten().collect()
                 } else {
                     Vec::new()
                 }
@@ -182,7 +183,7 @@ impl Fleet {
         if stamp.is_change {
             view.roster.apply(stamp.rev, player, hash, add, now);
         }
-        vec![News::Entry(player), News::Room]
+        [Some(News::Entry(player)), view.room(now)].into_iter().flatten().collect()
     }
 
     fn on_status(
@@ -198,16 +199,19 @@ impl Fleet {
             warn!(target: "handover", server_id = %server, "server.refused_fleet_full");
             return Vec::new();
         }
-        let mut news = vec![News::Room];
+        let mut news = Vec::new();
         match self.servers.get_mut(server) {
             Some(view) if view.boot == boot => {
                 let was = view.freshness(now);
                 if view.on_status(&self.hub, from.stream, from.key, status.clone(), now) {
                     news.push(News::Reconnected(server.clone()));
                     self.probe(server, now, orders);
-                } else if was != Freshness::Fresh && view.freshness(now) == Freshness::Fresh {
+                    return news;
+                }
+                if was != Freshness::Fresh && view.freshness(now) == Freshness::Fresh {
                     info!(target: "handover", server_id = %server, boot = %boot, "server.eligible");
                 }
+                news.extend(view.room(now));
                 return news;
             }
             Some(view) if boot < view.boot && now.mono < view.lease_ends_at() => {
@@ -216,8 +220,8 @@ impl Fleet {
                 orders.push(Addressed { server: server.clone(), boot, order });
                 return Vec::new();
             }
-            Some(_) => news.push(News::NewBoot(server.clone())),
-            None => {}
+            // Also when it was unknown: we may have forgotten an earlier boot of it, but not all that it owes.
+            Some(_) | None => news.push(News::NewBoot(server.clone())),
         }
         info!(target: "handover", server_id = %server, boot = %boot, realm = %status.profile.realm, "server.heard");
         let view = ServerView::new(from.stream, from.key, status.clone(), now);
@@ -252,8 +256,8 @@ impl Fleet {
     /// Lets time pass: probes each beat, asks for rosters, ends leases, forgets the long lost.
     pub(crate) fn tick(&mut self, now: Now, orders: &mut Vec<Addressed>) -> Vec<News> {
         let mut news = Vec::new();
-        let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
         if now.mono >= self.next_beat {
+            let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
             self.next_beat = now.mono + limits::STATUS_BEAT;
             ids.iter().for_each(|id| self.probe(id, now, orders));
             self.servers.retain(|_, view| now.mono.since(view.last_heard) < FORGET_AFTER);

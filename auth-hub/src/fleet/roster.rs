@@ -12,6 +12,10 @@ use shared_msgs::messages::{RosterDigest, RosterEntry};
 
 /// How long change messages may lag behind a status before they count as lost.
 const GAP_GRACE: std::time::Duration = limits::RESEND_FIRST;
+/// Entries of one server: each slot may have a session and some held grants that take over from one another.
+const ENTRIES_MAX: usize = 4 * limits::PLAYERS_PER_SERVER_MAX as usize;
+/// Pages of one answer.
+const PAGES_MAX: usize = ENTRIES_MAX / limits::ROSTER_PAGE_ENTRIES_MAX;
 
 /// One server's roster as of one revision.
 #[derive(Debug, Default)]
@@ -32,7 +36,7 @@ enum Sync {
     #[default]
     Known,
     /// A status spoke of changes we have not seen; they may still be on their way.
-    Behind { since: Mono },
+    Behind { since: Mono, rev: u64 },
     /// Something is lost: to be asked for at once.
     Stale,
     /// Asked for.
@@ -51,6 +55,11 @@ impl Roster {
         self.entries.values()
     }
 
+    /// Whether this player is here with this token.
+    pub(crate) fn has(&self, player: PlayerId, hash: TokenHash) -> bool {
+        self.entries.contains_key(&(player, hash))
+    }
+
     pub(crate) fn of_player(&self, player: PlayerId) -> impl Iterator<Item = &RosterEntry> {
         let all = (player, TokenHash([0; 32]))..=(player, TokenHash([0xff; 32]));
         self.entries.range(all).map(|(_, entry)| entry)
@@ -60,6 +69,15 @@ impl Roster {
     /// or lower the occupancy, which travels in every message; only a lost one is dangerous.
     pub(crate) fn is_known(&self) -> bool {
         matches!(self.sync, Sync::Known | Sync::Behind { .. })
+    }
+
+    /// Pages waiting for the others of their answer.
+    #[cfg(test)]
+    pub(crate) fn pages_collected(&self) -> usize {
+        match &self.sync {
+            Sync::Requested { pages: Some(pages), .. } => pages.got.len(),
+            _ => 0,
+        }
     }
 
     /// Applies one change. `add` is the entry as it stands after the change, `None` when it left.
@@ -78,7 +96,8 @@ impl Roster {
         if let Some(old) = self.entries.remove(&(player, hash)) {
             self.digest.remove(&old);
         }
-        if let Some(entry) = add {
+        // A server over the bound is out of its mind: its digest will differ, and it gets nobody.
+        if let Some(entry) = add.filter(|_| self.entries.len() < ENTRIES_MAX) {
             self.digest.add(&entry);
             self.entries.insert((player, hash), entry);
         }
@@ -87,7 +106,9 @@ impl Roster {
             // Pages as of an earlier revision would undo this change: they are asked for again.
             Sync::Requested { pages, .. } => *pages = None,
             sync if gap => *sync = Sync::Stale,
-            Sync::Behind { since } => *since = now.mono,
+            // They have come, late; what more the server has done since, its next status says.
+            Sync::Behind { rev: awaited, .. } if rev >= *awaited => self.sync = Sync::Known,
+            Sync::Behind { since, .. } => *since = now.mono,
             Sync::Known | Sync::Stale => {}
         }
     }
@@ -104,7 +125,7 @@ impl Roster {
         } else if !same_stream {
             self.sync = Sync::Stale;
         } else if matches!(self.sync, Sync::Known) {
-            self.sync = Sync::Behind { since: now.mono };
+            self.sync = Sync::Behind { since: now.mono, rev };
         }
     }
 
@@ -113,7 +134,7 @@ impl Roster {
         let due = match self.sync {
             Sync::Known => false,
             Sync::Stale => true,
-            Sync::Behind { since } => now.mono >= since + GAP_GRACE,
+            Sync::Behind { since, .. } => now.mono >= since + GAP_GRACE,
             Sync::Requested { at, .. } => now.mono >= at + limits::STATUS_BEAT,
         };
         due.then(|| {
@@ -128,7 +149,7 @@ impl Roster {
         match self.sync {
             Sync::Known => None,
             Sync::Stale => Some(Mono(0)),
-            Sync::Behind { since } => Some(since + GAP_GRACE),
+            Sync::Behind { since, .. } => Some(since + GAP_GRACE),
             Sync::Requested { at, .. } => Some(at + limits::STATUS_BEAT),
         }
     }
@@ -143,7 +164,7 @@ impl Roster {
         entries: Vec<RosterEntry>,
     ) -> bool {
         let Sync::Requested { pages, .. } = &mut self.sync else { return false };
-        if request != self.requests || rev < self.rev {
+        if request != self.requests || rev < self.rev || usize::from(of) > PAGES_MAX {
             return false;
         }
         let fits = pages.as_ref().is_none_or(|p| p.rev == rev && p.of == of);

@@ -12,6 +12,7 @@ use shared_msgs::keys::KeyName;
 use shared_msgs::limits;
 use shared_msgs::messages::{Occupancy, Profile, ServerState, Stamp, Status};
 
+use super::News;
 use super::roster::Roster;
 
 /// Without an echo for this long a server gets nobody new: two beats and a little.
@@ -38,6 +39,8 @@ pub enum Freshness {
 pub(crate) struct ServerView {
     pub(crate) boot: BootId,
     pub(crate) stream: StreamId,
+    /// Connections it had before: what they still bring late makes none of them its connection again.
+    past_streams: VecDeque<StreamId>,
     /// The key it uses: what we seal and mint under.
     pub(crate) key: KeyName,
     pub(crate) profile: Profile,
@@ -62,6 +65,7 @@ impl ServerView {
         let mut view = Self {
             boot: status.stamp.boot,
             stream,
+            past_streams: VecDeque::new(),
             key,
             profile: status.profile.clone(),
             state: status.state,
@@ -89,9 +93,15 @@ impl ServerView {
         status: Status,
         now: Now,
     ) -> bool {
-        let reconnected = stream != self.stream;
-        self.stream = stream;
-        self.key = key;
+        let reconnected = stream != self.stream && !self.past_streams.contains(&stream);
+        if reconnected {
+            if self.past_streams.len() == limits::STREAMS_PER_SERVER_MAX {
+                self.past_streams.pop_front();
+            }
+            self.past_streams.push_back(self.stream);
+            self.stream = stream;
+            self.key = key;
+        }
         self.on_stamp(&status.stamp, now);
         self.roster.check(status.stamp.rev, &status.digest, !reconnected, now);
         self.profile = status.profile;
@@ -157,6 +167,11 @@ impl ServerView {
             && self.roster.is_known()
             && matches!(self.state, ServerState::Online | ServerState::Degraded)
             && !self.profile.endpoints.is_empty()
+    }
+
+    /// That it may have room now, if it may get players at all.
+    pub(super) fn room(&self, now: Now) -> Option<News> {
+        self.is_eligible(now).then_some(News::Room)
     }
 
     pub(crate) fn occupancy(&self) -> Occupancy {

@@ -2,7 +2,7 @@
 //!
 //! A cancelled grant is an end with its hash alone. Invariant: an end that was answered is not owed again for the same boot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::clock::Mono;
 use shared_msgs::codes::Code;
@@ -18,11 +18,11 @@ pub(crate) type EndKey = (ServerId, PlayerId);
 
 /// What a server must end for one player.
 #[derive(Debug)]
-pub(crate) struct Owed {
-    pub(crate) boot: BootId,
-    pub(crate) account: AccountRow,
+struct Owed {
+    boot: BootId,
+    account: AccountRow,
     /// [`Fence::ZERO`] when only hashes are to go.
-    pub(crate) below: Fence,
+    below: Fence,
     /// Each with the time after which it cannot live any more anyway.
     hashes: BTreeMap<TokenHash, Mono>,
     reason: Code,
@@ -40,9 +40,13 @@ struct Settled {
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     owed: BTreeMap<EndKey, Owed>,
+    /// The keys of `owed`, by account.
+    by_account: BTreeMap<AccountRow, BTreeSet<EndKey>>,
+    /// How many hashes `owed` has, by server.
+    cancels: BTreeMap<ServerId, usize>,
     settled: BTreeMap<EndKey, Settled>,
     /// Hashes taken back: an entry of one that still shows in a roster counts for nothing.
-    dead: BTreeMap<TokenHash, Mono>,
+    dead: BTreeMap<TokenHash, (EndKey, Mono)>,
 }
 
 /// Something to end.
@@ -58,41 +62,65 @@ pub(crate) struct Debt {
 impl Ends {
     /// Adds to what is owed. True when the server must be told: something is new.
     pub(crate) fn owe(&mut self, debt: Debt) -> bool {
-        let done =
-            self.settled.get(&debt.key).filter(|s| s.boot == debt.boot).map_or(Fence::ZERO, |s| s.below);
-        if debt.below <= done && debt.hashes.is_empty() {
+        let Debt { key, boot, account, below, hashes, reason } = debt;
+        let done = self.settled.get(&key).filter(|s| s.boot == boot).map_or(Fence::ZERO, |s| s.below);
+        let below = if below <= done { Fence::ZERO } else { below };
+        if below == Fence::ZERO && hashes.is_empty() {
             return false;
         }
-        let owed = self.owed.entry(debt.key).or_insert_with(|| Owed {
-            boot: debt.boot,
-            account: debt.account,
+        self.dead.extend(hashes.iter().map(|(hash, until)| (*hash, (key.clone(), *until))));
+        self.by_account.entry(account).or_default().insert(key.clone());
+        self.owed.entry(key.clone()).or_insert_with(|| Owed {
+            boot,
+            account,
             below: Fence::ZERO,
             hashes: BTreeMap::new(),
-            reason: debt.reason,
+            reason,
             resend: Resend::new(),
         });
-        let before = (owed.below, owed.hashes.len());
-        if debt.below > owed.below {
-            owed.below = debt.below;
-            owed.reason = debt.reason;
-        }
-        self.dead.extend(debt.hashes.iter().copied());
-        owed.hashes.extend(debt.hashes);
-        let is_new = before != (owed.below, owed.hashes.len());
-        if is_new {
-            owed.resend = Resend::new();
-        }
+        let mut is_new = false;
+        self.change(&key, |owed| {
+            let before = (owed.below, owed.hashes.len());
+            if below > owed.below {
+                owed.below = below;
+                owed.reason = reason;
+            }
+            owed.hashes.extend(hashes);
+            is_new = before != (owed.below, owed.hashes.len());
+            if is_new {
+                owed.resend = Resend::new();
+            }
+        });
         is_new
+    }
+
+    /// Changes what is owed, keeps the counts, and drops what is owed no more. True when nothing is left for this key.
+    fn change(&mut self, key: &EndKey, change: impl FnOnce(&mut Owed)) -> bool {
+        let Some(owed) = self.owed.get_mut(key) else { return true };
+        let before = owed.hashes.len();
+        change(owed);
+        let (after, account) = (owed.hashes.len(), owed.account);
+        let is_empty = owed.below == Fence::ZERO && owed.hashes.is_empty();
+        let cancels = self.cancels.entry(key.0.clone()).or_default();
+        *cancels = *cancels + after - before;
+        if *cancels == 0 {
+            self.cancels.remove(&key.0);
+        }
+        if is_empty {
+            self.owed.remove(key);
+            let keys = self.by_account.entry(account).or_default();
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_account.remove(&account);
+            }
+        }
+        is_empty
     }
 
     /// The message, and when to send it again; drops hashes whose time is over. `None` when nothing is owed any more.
     pub(crate) fn to_send(&mut self, key: &EndKey, now: Mono) -> Option<(BootId, End, Mono)> {
+        self.change(key, |owed| owed.hashes.retain(|_, until| now < *until));
         let owed = self.owed.get_mut(key)?;
-        owed.hashes.retain(|_, until| now < *until);
-        if owed.below == Fence::ZERO && owed.hashes.is_empty() {
-            self.owed.remove(key);
-            return None;
-        }
         let end = End {
             player: key.1,
             below: owed.below,
@@ -112,32 +140,29 @@ impl Ends {
         hashes: &[TokenHash],
         now: Mono,
     ) -> bool {
-        let settled =
-            self.settled.entry(key.clone()).or_insert(Settled { boot, below: Fence::ZERO, until: now });
-        if settled.boot != boot {
-            *settled = Settled { boot, below: Fence::ZERO, until: now };
+        // Only what was asked is noted, or a server could fill our memory with answers.
+        if self.owed.get(key).is_none_or(|owed| owed.boot != boot) {
+            return false;
         }
-        settled.below = settled.below.max(below);
-        settled.until = now + limits::CLOSED_LIFE;
-        let Some(owed) = self.owed.get_mut(key).filter(|owed| owed.boot == boot) else { return false };
-        hashes.iter().for_each(|hash| {
-            owed.hashes.remove(hash);
-        });
-        if below >= owed.below {
-            owed.below = Fence::ZERO;
-        }
-        let done = owed.below == Fence::ZERO && owed.hashes.is_empty();
-        if done {
-            self.owed.remove(key);
-        }
-        done
+        let settled = Settled { boot, below, until: now + limits::CLOSED_LIFE };
+        let known = self.settled.get(key).filter(|known| known.boot == boot).map(|known| known.below);
+        let below = known.max(Some(below)).unwrap_or_default();
+        self.settled.insert(key.clone(), Settled { below, ..settled });
+        self.change(key, |owed| {
+            hashes.iter().for_each(|hash| {
+                owed.hashes.remove(hash);
+            });
+            if below >= owed.below {
+                owed.below = Fence::ZERO;
+            }
+        })
     }
 
     /// A refusal of its grant has closed this hash.
     pub(crate) fn on_hash_closed(&mut self, key: &EndKey, hash: &TokenHash) {
-        if let Some(owed) = self.owed.get_mut(key) {
+        self.change(key, |owed| {
             owed.hashes.remove(hash);
-        }
+        });
     }
 
     /// Forgets what was owed to an earlier boot. Gives the keys, for their timers.
@@ -145,10 +170,16 @@ impl Ends {
         let keys: Vec<EndKey> = self.of_server(server).cloned().collect();
         let stale = keys.into_iter().filter(|key| self.owed.get(key).is_some_and(|o| o.boot != boot));
         let stale: Vec<EndKey> = stale.collect();
-        stale.iter().for_each(|key| {
-            self.owed.remove(key);
-        });
+        stale.iter().for_each(|key| self.forget(key));
         stale
+    }
+
+    /// Nothing of this is owed any more.
+    pub(crate) fn forget(&mut self, key: &EndKey) {
+        self.change(key, |owed| {
+            owed.below = Fence::ZERO;
+            owed.hashes.clear();
+        });
     }
 
     pub(crate) fn of_server<'a>(&'a self, server: &'a ServerId) -> impl Iterator<Item = &'a EndKey> {
@@ -158,7 +189,12 @@ impl Ends {
 
     /// Slots of a server whose cancelled grants may still be held.
     pub(crate) fn cancels(&self, server: &ServerId) -> usize {
-        self.of_server(server).filter_map(|key| self.owed.get(key)).map(|owed| owed.hashes.len()).sum()
+        self.cancels.get(server).copied().unwrap_or_default()
+    }
+
+    /// How many of them are one player's.
+    pub(crate) fn cancels_of(&self, key: &EndKey) -> usize {
+        self.owed.get(key).map_or(0, |owed| owed.hashes.len())
     }
 
     pub(crate) fn is_cancelled(&self, hash: &TokenHash) -> bool {
@@ -167,15 +203,23 @@ impl Ends {
 
     /// Servers that still owe an account their answer about sessions below a fence.
     pub(crate) fn sessions_owed(&self, account: AccountRow) -> impl Iterator<Item = &EndKey> {
-        self.owed
-            .iter()
-            .filter(move |(_, owed)| owed.account == account && owed.below > Fence::ZERO)
-            .map(|(key, _)| key)
+        let keys = self.by_account.get(&account).into_iter().flatten();
+        keys.filter(|key| self.owed.get(key).is_some_and(|owed| owed.below > Fence::ZERO))
     }
 
-    /// Forgets answers old enough.
-    pub(crate) fn prune(&mut self, now: Mono) {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owed.is_empty() && self.by_account.is_empty() && self.cancels.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.settled.len() + self.dead.len()
+    }
+
+    /// Forgets answers old enough, and hashes taken back once nothing `shows` them any more.
+    pub(crate) fn prune(&mut self, now: Mono, shows: impl Fn(&EndKey, &TokenHash) -> bool) {
         self.settled.retain(|_, settled| now < settled.until);
-        self.dead.retain(|_, until| now < *until);
+        self.dead.retain(|hash, (key, until)| now < *until || shows(key, hash));
     }
 }

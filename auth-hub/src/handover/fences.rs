@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use shared_msgs::clock::Now;
+use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::Fence;
 use shared_msgs::limits;
 
@@ -19,6 +19,8 @@ pub(crate) struct Fences {
     ceiling: u64,
     /// Being stored.
     asked: u64,
+    /// After a failure the store is left alone until then.
+    ask_from: Mono,
 }
 
 fn ahead(by: Duration) -> u64 {
@@ -28,7 +30,7 @@ fn ahead(by: Duration) -> u64 {
 impl Fences {
     /// `stored` is the highest ceiling any earlier run has stored.
     pub(crate) fn new(hub: u16, stored: u64) -> Self {
-        Self { hub, last: stored, ceiling: stored, asked: stored }
+        Self { hub, last: stored, ceiling: stored, asked: stored, ask_from: Mono::default() }
     }
 
     fn base(&self, now: Now) -> u64 {
@@ -58,7 +60,7 @@ impl Fences {
     pub(crate) fn ceiling_to_store(&mut self, now: Now) -> Option<u64> {
         let base = self.base(now);
         let reserve = ahead(limits::FENCE_CEILING_AHEAD);
-        if base.saturating_add(reserve / 2) <= self.asked {
+        if now.mono < self.ask_from || base.saturating_add(reserve / 2) <= self.asked {
             return None;
         }
         self.asked = base.saturating_add(reserve);
@@ -70,9 +72,10 @@ impl Fences {
         self.ceiling = self.ceiling.max(ceiling);
     }
 
-    /// The database did not take it: ask again.
-    pub(crate) fn on_store_failed(&mut self) {
+    /// The database did not take it: ask again, a little later.
+    pub(crate) fn on_store_failed(&mut self, now: Now) {
         self.asked = self.ceiling;
+        self.ask_from = now.mono + limits::RESEND_FIRST;
     }
 }
 
@@ -80,7 +83,7 @@ impl Fences {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use shared_msgs::clock::{Mono, UnixMs};
+    use shared_msgs::clock::UnixMs;
 
     fn at(unix: u64) -> Now {
         Now { mono: Mono(0), unix: UnixMs(unix) }
@@ -92,8 +95,10 @@ mod tests {
         assert_eq!(fences.issue(at(1_000)), None);
         let ceiling = fences.ceiling_to_store(at(1_000)).unwrap();
         assert_eq!(fences.ceiling_to_store(at(1_000)), None, "asked for once");
-        fences.on_store_failed();
-        assert_eq!(fences.ceiling_to_store(at(1_000)), Some(ceiling));
+        fences.on_store_failed(at(1_000));
+        assert_eq!(fences.ceiling_to_store(at(1_000)), None, "a failing store is not hammered");
+        let later = Now { mono: Mono(500), ..at(1_000) };
+        assert_eq!(fences.ceiling_to_store(later), Some(ceiling));
         fences.on_stored(ceiling);
         assert!(fences.issue(at(1_000)).is_some());
         assert_eq!(fences.issue(at(1_000 + 30_001)), None);

@@ -62,6 +62,10 @@ impl Ledger {
         self.by_hash.insert(hash, open);
     }
 
+    pub(crate) fn get(&self, hash: &TokenHash) -> Option<&OpenGrant> {
+        self.by_hash.get(hash)
+    }
+
     pub(crate) fn get_mut(&mut self, hash: &TokenHash) -> Option<&mut OpenGrant> {
         self.by_hash.get_mut(hash)
     }

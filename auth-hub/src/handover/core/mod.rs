@@ -3,8 +3,9 @@
 //! A request goes: its account's line → a server is chosen → the player's id for that realm is found → a grant goes out → the server's
 //! yes comes in → older sessions are ended → the client is answered. A no, a will, a lease end or a new boot sends it to the next server.
 //!
-//! `mod.rs` owns the state and the inputs; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account.
+//! `mod.rs` owns the state and the clients' side; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account.
 
+mod hear;
 mod place;
 mod settle;
 mod single;
@@ -30,7 +31,7 @@ use super::people::People;
 use super::timers::Timers;
 use super::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::accounts::AccountRow;
-use crate::fleet::{Addressed, Fleet, News, Sender, ServerSummary};
+use crate::fleet::{Addressed, Fleet, Sender, ServerSummary};
 
 /// Handovers under way, over all accounts.
 pub(crate) const RUNNING_MAX: usize = 4_096;
@@ -126,6 +127,8 @@ struct Handover {
     /// Servers that said no or nothing.
     tried: BTreeSet<ServerId>,
     deadline: Mono,
+    /// A hub that has just started keeps the client waiting for its fleet until then at most.
+    hold_until: Mono,
     stage: Stage,
 }
 
@@ -190,7 +193,7 @@ impl Core {
             Input::Message { from, message } => self.on_message(&from, &message, now, &mut fx),
             Input::LinkUp => self.on_link_up(now, &mut fx),
             Input::CeilingStored(Some(ceiling)) => self.fences.on_stored(ceiling),
-            Input::CeilingStored(None) => self.fences.on_store_failed(),
+            Input::CeilingStored(None) => self.fences.on_store_failed(now),
         }
         fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
         fx
@@ -208,7 +211,7 @@ impl Core {
                 Alarm::Grant(hash) => self.resend_grant(hash, now, &mut fx),
                 Alarm::End(key) => self.send_end(&key, true, now, &mut fx),
                 Alarm::Handover(id) => self.advance(id, now, &mut fx),
-                Alarm::Prune => self.prune(now),
+                Alarm::Prune => self.prune(now, &mut fx),
             }
         }
         fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
@@ -264,7 +267,9 @@ impl Core {
         line.push_back(id);
         let is_first = line.len() == 1;
         let deadline = now.mono + limits::LOGIN_DEADLINE;
-        let handover = Handover { request, tried: BTreeSet::new(), deadline, stage: Stage::InLine };
+        let hold_until = now.mono + limits::COLD_HOLD;
+        let handover =
+            Handover { request, tried: BTreeSet::new(), deadline, hold_until, stage: Stage::InLine };
         self.running.insert(id, handover);
         self.timers.set(Alarm::Handover(id), deadline);
         debug!(target: "handover", handover_id = %id, is_first, "handover.asked");
@@ -291,80 +296,6 @@ impl Core {
             (true, Some(_)) => self.place(id, now, fx),
             (true, None) => self.answer(id, Err(NoPlace::HubBusy), now, fx),
         }
-    }
-
-    fn on_owners(
-        &mut self,
-        asked: &[PlayerId],
-        found: Vec<(PlayerId, AccountRow, Realm)>,
-        now: Now,
-        fx: &mut Vec<Effect>,
-    ) {
-        self.people.not_found(asked);
-        let accounts: BTreeSet<AccountRow> = found.iter().map(|(_, account, _)| *account).collect();
-        for (player, account, realm) in found {
-            self.people.learn(account, realm, player);
-        }
-        for account in accounts {
-            self.keep_single(account, now, fx);
-        }
-    }
-
-    fn on_message(&mut self, from: &Sender, message: &ServerMessage, now: Now, fx: &mut Vec<Effect>) {
-        let mut orders = Vec::new();
-        let news = self.fleet.on_message(from, message, now, &mut orders);
-        fx.extend(orders.into_iter().map(Effect::Send));
-        match message {
-            ServerMessage::GrantReply { stamp, handover, hash, player, verdict, .. } => {
-                self.on_verdict(&from.server, stamp.boot, *handover, *hash, *player, *verdict, now, fx);
-            }
-            ServerMessage::Ended { stamp, player, below, hashes } => {
-                self.on_ended(&(from.server.clone(), *player), stamp.boot, *below, hashes, now, fx);
-            }
-            _ => {}
-        }
-        self.on_news(news, now, fx);
-    }
-
-    fn on_news(&mut self, news: Vec<News>, now: Now, fx: &mut Vec<Effect>) {
-        for item in news {
-            match item {
-                News::NewBoot(server) => self.on_new_boot(&server, now, fx),
-                News::Suspect(server) | News::LeaseEnded(server) => self.leave_server(&server, now, fx),
-                News::Reconnected(server) => self.resync(&server, now, fx),
-                News::Room => self.try_holding(now, fx),
-                News::Entry(player) => self.on_entries(&[player], now, fx),
-                News::Roster(server) => {
-                    let view = self.fleet.get(&server);
-                    let players: BTreeSet<PlayerId> =
-                        view.into_iter().flat_map(|v| v.roster.entries()).map(|e| e.player).collect();
-                    self.on_entries(&players.into_iter().collect::<Vec<_>>(), now, fx);
-                }
-            }
-        }
-    }
-
-    /// The fleet has room, or a cold hub's time is up.
-    fn try_holding(&mut self, now: Now, fx: &mut Vec<Effect>) {
-        for id in std::mem::take(&mut self.holding) {
-            self.place(id, now, fx);
-        }
-    }
-
-    fn on_link_up(&mut self, now: Now, fx: &mut Vec<Effect>) {
-        self.cold_until.get_or_insert(now.mono + limits::COLD_HOLD);
-        let servers: Vec<ServerId> = self.fleet.iter().map(|(id, _)| id.clone()).collect();
-        servers.iter().for_each(|server| self.resync(server, now, fx));
-        self.try_holding(now, fx);
-    }
-
-    /// Sends again, at once, all that a server has not answered: the messages may have died with a connection.
-    fn resync(&mut self, server: &ServerId, now: Now, fx: &mut Vec<Effect>) {
-        for hash in self.ledger.of_server(server) {
-            self.resend_grant(hash, now, fx);
-        }
-        let keys: Vec<EndKey> = self.ends.of_server(server).cloned().collect();
-        keys.iter().for_each(|key| self.send_end(key, true, now, fx));
     }
 
     /// Answers the client and lets the next in line go.
@@ -397,12 +328,19 @@ impl Core {
         fx.push(Effect::Send(Addressed { server: server.clone(), boot, order }));
     }
 
-    fn prune(&mut self, now: Now) {
+    fn prune(&mut self, now: Now, fx: &mut Vec<Effect>) {
         self.timers.set(Alarm::Prune, now.mono + PRUNE_EVERY);
-        self.ends.prune(now.mono);
         let (lines, fleet) = (&self.lines, &self.fleet);
+        self.ends.prune(now.mono, |(server, player), hash| {
+            fleet.get(server).is_some_and(|view| view.roster.has(*player, *hash))
+        });
         self.people.retain(|account, realms| {
             lines.contains_key(&account) || realms.values().any(|p| fleet.entries_of(*p).next().is_some())
         });
+        // Whose owners the store could not name, it may name now.
+        let players: BTreeSet<PlayerId> =
+            fleet.iter().flat_map(|(_, view)| view.roster.entries()).map(|entry| entry.player).collect();
+        let unowned = players.into_iter().filter(|player| self.people.owner(*player).is_none());
+        self.on_entries(&unowned.collect::<Vec<_>>(), now, fx);
     }
 }

@@ -1,6 +1,6 @@
 //! Choosing a server and sending it the grant.
 
-use shared_msgs::clock::Now;
+use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId, TokenHash};
 use shared_msgs::limits;
 use shared_msgs::messages::{Grant, Order};
@@ -8,7 +8,7 @@ use shared_msgs::token::TokenTag;
 use tracing::info;
 
 use super::{Alarm, Attempt, Core, Effect, Handover, OPEN_GRANTS_MAX, PlacedAt, Stage};
-use crate::fleet::{Candidate, Freshness, ServerView, choose};
+use crate::fleet::{Candidate, ServerView, choose};
 use crate::handover::NoPlace;
 use crate::handover::grants::{OpenGrant, Resend};
 
@@ -17,8 +17,10 @@ impl Core {
     pub(super) fn place(&mut self, id: HandoverId, now: Now, fx: &mut Vec<Effect>) {
         let Some(handover) = self.running.get(&id) else { return };
         let Some((server, realm)) = self.best_server(handover, now) else {
-            if self.cold_until.is_none_or(|until| now.mono < until) {
-                return self.hold(id);
+            if now.mono < self.hold_until(handover) {
+                self.set_stage(id, Stage::Holding);
+                self.holding.insert(id);
+                return self.arm(id, now);
             }
             let why = self.why_not(handover, now);
             return self.answer(id, Err(why), now, fx);
@@ -28,6 +30,7 @@ impl Core {
             Some(player) => self.grant(id, &server, player, now, fx),
             None => {
                 self.set_stage(id, Stage::FindingPlayer);
+                self.arm(id, now);
                 fx.push(Effect::FindPlayer { handover: id, account, realm });
             }
         }
@@ -39,13 +42,9 @@ impl Core {
         }
     }
 
-    /// A cold hub's fleet is still coming back: wait for it a little.
-    fn hold(&mut self, id: HandoverId) {
-        self.set_stage(id, Stage::Holding);
-        self.holding.insert(id);
-        if let (Some(until), Some(handover)) = (self.cold_until, self.running.get(&id)) {
-            self.timers.set(Alarm::Handover(id), until.min(handover.deadline));
-        }
+    /// Until when this handover waits for a cold hub's fleet to come back.
+    pub(super) fn hold_until(&self, handover: &Handover) -> Mono {
+        self.cold_until.map_or(handover.hold_until, |until| until.min(handover.hold_until))
     }
 
     fn best_server(&self, handover: &Handover, now: Now) -> Option<(ServerId, Realm)> {
@@ -70,18 +69,21 @@ impl Core {
         self.fleet.get(best).map(|view| (best.clone(), view.profile.realm.clone()))
     }
 
-    /// Slots taken or promised, not counting the one that this player would take over; `None` when none is free.
+    /// Slots taken or promised; `None` when none is free for this player.
     fn taken(&self, server: &ServerId, view: &ServerView, handover: &Handover) -> Option<u32> {
         let occupancy = view.occupancy();
-        let account = handover.request.account;
-        let player = self.people.in_realm(account, &view.profile.realm);
-        let has_slot = player.is_some_and(|player| {
-            view.roster.of_player(player).next().is_some() || self.ledger.has_player(server, account, player)
-        });
         let promised = self.ledger.count(server) + self.ends.cancels(server);
         let taken = u64::from(occupancy.players) + u64::from(occupancy.held) + promised as u64;
-        let taken = taken.saturating_sub(u64::from(has_slot));
-        u32::try_from(taken).ok().filter(|taken| *taken < occupancy.max_players)
+        let free = u64::from(occupancy.max_players).checked_sub(taken + 1);
+        // What the player has or was promised there is one slot, counted before: the grant takes it over.
+        let account = handover.request.account;
+        let has_slot = || {
+            let player = self.people.in_realm(account, &view.profile.realm)?;
+            let is_promised = self.ledger.has_player(server, account, player)
+                || self.ends.cancels_of(&(server.clone(), player)) > 0;
+            (is_promised || view.roster.of_player(player).next().is_some()).then_some(())
+        };
+        (free.is_some() || has_slot().is_some()).then(|| u32::try_from(taken).unwrap_or(u32::MAX))
     }
 
     fn why_not(&self, handover: &Handover, now: Now) -> NoPlace {
@@ -90,7 +92,7 @@ impl Core {
             return match self.fleet.get(wanted) {
                 None => NoPlace::ServerUnknown,
                 Some(view) if view.state == Draining => NoPlace::ServerDraining,
-                Some(view) if view.freshness(now) == Freshness::Fresh => NoPlace::ServerFull,
+                Some(view) if view.is_eligible(now) => NoPlace::ServerFull,
                 Some(_) => NoPlace::NoServerOnline,
             };
         }

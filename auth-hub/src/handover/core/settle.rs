@@ -12,7 +12,7 @@ use crate::handover::ends::Debt;
 use crate::handover::{NoPlace, Placed};
 
 impl Core {
-    fn attempt(&self, id: &HandoverId) -> Option<&Attempt> {
+    pub(super) fn attempt(&self, id: &HandoverId) -> Option<&Attempt> {
         match &self.running.get(id)?.stage {
             Stage::Granting(attempt) => Some(attempt),
             _ => None,
@@ -52,7 +52,8 @@ impl Core {
                 {
                     attempt.yes_at.get_or_insert(now.mono);
                 }
-                if let Some(account) = self.people.owner(player) {
+                let of_current = self.running.get(&id).filter(|_| is_current).map(|h| h.request.account);
+                if let Some(account) = of_current.or_else(|| self.people.owner(player)) {
                     self.keep_single(account, now, fx);
                 }
                 self.advance(id, now, fx);
@@ -76,8 +77,13 @@ impl Core {
         if let Stage::Granting(attempt) = &handover.stage {
             handover.tried.insert(attempt.server.clone());
         }
-        handover.stage = Stage::InLine;
-        self.timers.set(Alarm::Handover(id), handover.deadline);
+        self.start_over(id, now, fx);
+    }
+
+    /// Looks for a place again, the attempt's server among the others.
+    pub(super) fn start_over(&mut self, id: HandoverId, now: Now, fx: &mut Vec<Effect>) {
+        self.set_stage(id, Stage::InLine);
+        self.arm(id, now);
         self.place(id, now, fx);
     }
 
@@ -147,7 +153,11 @@ impl Core {
     /// When the attempt must be looked at again if nothing happens before.
     fn next_look(&self, id: HandoverId) -> Option<Mono> {
         let handover = self.running.get(&id)?;
-        let Stage::Granting(attempt) = &handover.stage else { return Some(handover.deadline) };
+        let attempt = match &handover.stage {
+            Stage::Granting(attempt) => attempt,
+            Stage::Holding => return Some(self.hold_until(handover).min(handover.deadline)),
+            Stage::InLine | Stage::FindingPlayer => return Some(handover.deadline),
+        };
         let at = match attempt.yes_at {
             Some(yes_at) => yes_at + limits::LEASE,
             None if self.has_older(handover.request.account, attempt.fence) => {
@@ -174,6 +184,8 @@ impl Core {
             } else if matches!(handover.stage, Stage::Holding) {
                 self.holding.remove(&id);
                 self.place(id, now, fx);
+            } else {
+                self.arm(id, now);
             }
             return;
         };

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::clock::Now;
 use shared_msgs::codes::Code;
-use shared_msgs::ids::{BootId, Fence, PlayerId, ServerId, TokenHash};
+use shared_msgs::ids::{BootId, Fence, HandoverId, PlayerId, ServerId, TokenHash};
 use shared_msgs::limits;
-use shared_msgs::messages::{Order, RosterEntry};
+use shared_msgs::messages::{Order, RosterEntry, Verdict};
 use tracing::{debug, info};
 
-use super::{Alarm, Core, Effect, Stage};
+use super::{Alarm, Core, Effect};
 use crate::accounts::AccountRow;
 use crate::fleet::Freshness;
 use crate::handover::ends::{Debt, EndKey};
@@ -26,6 +26,7 @@ impl Core {
         let mut accounts = BTreeSet::new();
         let mut unknown = Vec::new();
         for player in players {
+            self.note_entries(*player, now, fx);
             match self.people.owner(*player) {
                 Some(account) => {
                     accounts.insert(account);
@@ -39,7 +40,32 @@ impl Core {
         }
         for account in accounts {
             self.keep_single(account, now, fx);
+            // What was in the way of an answer may be gone.
+            if let Some(id) = self.granting(account) {
+                self.advance(id, now, fx);
+            }
         }
+    }
+
+    /// Fences stay above what is seen, and an entry of an open grant is the server's yes, though its answer was lost.
+    fn note_entries(&mut self, player: PlayerId, now: Now, fx: &mut Vec<Effect>) {
+        let mut yes = Vec::new();
+        for (server, entry) in self.fleet.entries_of(player) {
+            self.fences.observe(entry.fence, now);
+            let boot = self.fleet.get(server).map(|view| view.boot);
+            let open = self.ledger.get(&entry.hash);
+            let open = open.filter(|open| open.server == *server && Some(open.boot) == boot);
+            yes.extend(open.map(|open| (server.clone(), open.boot, open.grant.handover, entry.hash)));
+        }
+        for (server, boot, id, hash) in yes {
+            self.on_verdict(&server, boot, id, hash, player, Verdict::Held, now, fx);
+        }
+    }
+
+    /// The account's handover that has a grant out.
+    fn granting(&self, account: AccountRow) -> Option<HandoverId> {
+        let id = self.lines.get(&account)?.front()?;
+        self.attempt(id).map(|_| *id)
     }
 
     /// The account's entries that count: plausible fences, not cancelled.
@@ -54,11 +80,8 @@ impl Core {
 
     /// The fence of the account's running attempt, once its server has said yes.
     fn accepted_fence(&self, account: AccountRow) -> Option<Fence> {
-        let id = self.lines.get(&account)?.front()?;
-        match &self.running.get(id)?.stage {
-            Stage::Granting(attempt) if attempt.yes_at.is_some() => Some(attempt.fence),
-            _ => None,
-        }
+        let attempt = self.attempt(&self.granting(account)?)?;
+        attempt.yes_at.map(|_| attempt.fence)
     }
 
     /// Owes an end to every server with something older than the account's newest place.
@@ -91,24 +114,29 @@ impl Core {
                 self.send_end(&key, false, now, fx);
             }
         }
+        // Something newer than the running attempt has come to light, and the attempt has just been ended: again, above it.
+        let outrun = self.granting(account).filter(|id| self.attempt(id).is_some_and(|a| a.fence < newest));
+        if let Some(id) = outrun {
+            self.start_over(id, now, fx);
+        }
     }
 
     /// Sends what is owed, and arms the re-send.
     pub(super) fn send_end(&mut self, key: &EndKey, is_again: bool, now: Now, fx: &mut Vec<Effect>) {
+        if self.fleet.get(&key.0).is_none() {
+            // Forgotten with its whole view; should it come back, its roster tells what is owed.
+            debug!(target: "handover", server_id = %key.0, "end.forgotten");
+            self.ends.forget(key);
+        }
         let Some((boot, end, again)) = self.ends.to_send(key, now.mono) else {
             self.timers.cancel(&Alarm::End(key.clone()));
             return;
         };
-        if self.fleet.get(&key.0).is_none() {
-            // Forgotten with its whole view; should it come back, its roster tells what is owed.
-            debug!(target: "handover", server_id = %key.0, "end.held_back");
-        } else {
-            info!(target: "handover", server_id = %key.0, player_id = %key.1, below = %end.below, reason = %end.reason, "end.sent");
-            if is_again {
-                fx.push(Effect::Resent);
-            }
-            self.send(&key.0, boot, Order::End(end), fx);
+        info!(target: "handover", server_id = %key.0, player_id = %key.1, below = %end.below, reason = %end.reason, "end.sent");
+        if is_again {
+            fx.push(Effect::Resent);
         }
+        self.send(&key.0, boot, Order::End(end), fx);
         self.timers.set(Alarm::End(key.clone()), again);
     }
 

@@ -1,0 +1,95 @@
+//! What servers and the store say, and a link that comes up: taken into the view first, then acted on.
+
+use std::collections::BTreeSet;
+
+use shared_msgs::clock::Now;
+use shared_msgs::ids::{PlayerId, Realm, ServerId};
+use shared_msgs::limits;
+use shared_msgs::messages::ServerMessage;
+
+use super::{Core, Effect};
+use crate::accounts::AccountRow;
+use crate::fleet::{News, Sender};
+use crate::handover::ends::EndKey;
+
+impl Core {
+    pub(super) fn on_owners(
+        &mut self,
+        asked: &[PlayerId],
+        found: Vec<(PlayerId, AccountRow, Realm)>,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) {
+        self.people.not_found(asked);
+        let accounts: BTreeSet<AccountRow> = found.iter().map(|(_, account, _)| *account).collect();
+        for (player, account, realm) in found {
+            self.people.learn(account, realm, player);
+        }
+        for account in accounts {
+            self.keep_single(account, now, fx);
+        }
+    }
+
+    pub(super) fn on_message(
+        &mut self,
+        from: &Sender,
+        message: &ServerMessage,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) {
+        let mut orders = Vec::new();
+        let news = self.fleet.on_message(from, message, now, &mut orders);
+        fx.extend(orders.into_iter().map(Effect::Send));
+        match message {
+            ServerMessage::GrantReply { stamp, handover, hash, player, verdict, .. } => {
+                self.on_verdict(&from.server, stamp.boot, *handover, *hash, *player, *verdict, now, fx);
+            }
+            ServerMessage::Ended { stamp, player, below, hashes } => {
+                self.on_ended(&(from.server.clone(), *player), stamp.boot, *below, hashes, now, fx);
+            }
+            _ => {}
+        }
+        self.on_news(news, now, fx);
+    }
+
+    pub(super) fn on_news(&mut self, news: Vec<News>, now: Now, fx: &mut Vec<Effect>) {
+        for item in news {
+            match item {
+                News::NewBoot(server) => self.on_new_boot(&server, now, fx),
+                News::Suspect(server) | News::LeaseEnded(server) => self.leave_server(&server, now, fx),
+                News::Reconnected(server) => self.resync(&server, now, fx),
+                News::Room => self.try_holding(now, fx),
+                News::Entry(player) => self.on_entries(&[player], now, fx),
+                News::Roster(server) => {
+                    let view = self.fleet.get(&server);
+                    let players: BTreeSet<PlayerId> =
+                        view.into_iter().flat_map(|v| v.roster.entries()).map(|e| e.player).collect();
+                    self.on_entries(&players.into_iter().collect::<Vec<_>>(), now, fx);
+                }
+            }
+        }
+    }
+
+    /// The fleet has room, or a cold hub's time is up.
+    fn try_holding(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        for id in std::mem::take(&mut self.holding) {
+            self.place(id, now, fx);
+        }
+    }
+
+    pub(super) fn on_link_up(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        self.cold_until.get_or_insert(now.mono + limits::COLD_HOLD);
+        let servers: Vec<ServerId> = self.fleet.iter().map(|(id, _)| id.clone()).collect();
+        servers.iter().for_each(|server| self.resync(server, now, fx));
+        self.try_holding(now, fx);
+    }
+
+    /// Sends again, at once, all that a server has not answered: the messages may have died with a connection.
+    fn resync(&mut self, server: &ServerId, now: Now, fx: &mut Vec<Effect>) {
+        for hash in self.ledger.of_server(server) {
+            self.resend_grant(hash, now, fx);
+        }
+        let keys: Vec<EndKey> = self.ends.of_server(server).cloned().collect();
+        keys.iter().for_each(|key| self.send_end(key, true, now, fx));
+    }
+}

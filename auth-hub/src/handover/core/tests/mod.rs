@@ -1,0 +1,15 @@
+//! The core against scripted servers on a virtual clock.
+
+mod cold;
+mod confirm;
+mod doubles;
+mod fencing;
+mod peer;
+mod placement;
+mod refusals;
+mod resend;
+mod rig;
+mod roster;
+mod single;
+mod slots;
+mod storm;

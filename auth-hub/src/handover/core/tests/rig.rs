@@ -1,0 +1,465 @@
+//! The rig: a core, a virtual clock, scripted servers, a wire between them that can lose, repeat and delay, and a fake store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared_msgs::clock::{Mono, Now, UnixMs};
+use shared_msgs::ids::{BootId, HandoverId, HubId, PlayerId, Realm, ServerId, StreamId, TokenHash};
+use shared_msgs::keys::FleetKeys;
+use shared_msgs::limits;
+use shared_msgs::messages::{End, Grant, Order, ServerMessage};
+use shared_msgs::rng::{Rng, SeededRng};
+
+use super::super::{Core, Effect, Input};
+use super::peer::Peer;
+use crate::accounts::AccountRow;
+use crate::fleet::{Addressed, Sender};
+use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
+
+pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
+/// More steps without any time passing mean that somebody spins.
+const STEPS_PER_INSTANT_MAX: u32 = 200_000;
+
+pub(super) enum Packet {
+    ToHub(Sender, ServerMessage),
+    ToServer(Addressed),
+    Stored(Input),
+}
+
+/// How the wire treats one packet: the delay of each copy; none for a lost one.
+pub(super) type Wire = Box<dyn FnMut(&Packet) -> Vec<u64>>;
+
+pub(super) struct Rig {
+    pub(super) core: Core,
+    pub(super) now: Now,
+    pub(super) peers: BTreeMap<ServerId, Peer>,
+    pub(super) rng: Arc<dyn Rng>,
+    keys: Arc<FleetKeys>,
+    pub(super) flying: BTreeMap<(Mono, u64), Packet>,
+    packets: u64,
+    pub(super) wire: Wire,
+    /// The store's answers are kept back while this is false.
+    pub(super) store_answers: bool,
+    pub(super) store_takes_ceilings: bool,
+    pub(super) ceiling: u64,
+    pub(super) ceilings_asked: usize,
+    players: BTreeMap<(AccountRow, Realm), PlayerId>,
+    forgotten: BTreeMap<(AccountRow, Realm), PlayerId>,
+    pub(super) asked: BTreeMap<HandoverId, Mono>,
+    pub(super) answers: BTreeMap<HandoverId, (Mono, Result<Placed, Refused>)>,
+    pub(super) sent: Vec<(Mono, ServerId, BootId, Order)>,
+    /// When each probe was sent, and the newest whose echo the hub has seen, per boot: our own idea of who is fresh.
+    probes: BTreeMap<u64, Mono>,
+    fresh: BTreeMap<(ServerId, BootId), Mono>,
+    granted: BTreeSet<TokenHash>,
+    /// Whether a will of a server's newest connection must stop placement at once. Not when connections' messages overtake each other.
+    pub(super) trusts_wills: bool,
+    pub(super) ticks: u64,
+}
+
+fn new_core(keys: &Arc<FleetKeys>, rng: &Arc<dyn Rng>, ceiling: u64) -> Core {
+    Core::new(HubId::random(&**rng), 64, ceiling, Arc::clone(keys), Arc::clone(rng))
+}
+
+impl Rig {
+    /// A hub on its broker, its clock ceiling stored, no servers yet.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rig = Self::cold(seed);
+        rig.input(Input::LinkUp);
+        rig
+    }
+
+    /// A hub that has not reached its broker yet.
+    pub(super) fn cold(seed: u64) -> Self {
+        let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(seed));
+        let keys = Arc::new(FleetKeys::generate(&*rng));
+        let mut rig = Self {
+            core: new_core(&keys, &rng, 0),
+            now: Now { mono: Mono(0), unix: UnixMs(EPOCH_MS) },
+            peers: BTreeMap::new(),
+            rng,
+            keys,
+            flying: BTreeMap::new(),
+            packets: 0,
+            wire: Box::new(|_| vec![0]),
+            store_answers: true,
+            store_takes_ceilings: true,
+            ceiling: 0,
+            ceilings_asked: 0,
+            players: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            sent: Vec::new(),
+            probes: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            granted: BTreeSet::new(),
+            trusts_wills: true,
+            ticks: 0,
+        };
+        rig.run(0);
+        rig
+    }
+
+    /// A warm hub with these servers `(id, slots)`, all of realm `r`, probed and eligible.
+    pub(super) fn with(servers: &[(&str, u32)]) -> Self {
+        let mut rig = Self::new(1);
+        rig.run(2_500);
+        for (id, max) in servers {
+            rig.start(Peer::new(id, "r", *max, 1));
+        }
+        rig.run(0);
+        rig
+    }
+
+    /// Another hub takes over with an empty view. What was under way is forgotten, its clients gone.
+    pub(super) fn restart_hub(&mut self) {
+        self.core = new_core(&self.keys, &self.rng, self.ceiling);
+        self.flying.retain(|_, packet| !matches!(packet, Packet::Stored(_)));
+        self.fresh.clear();
+        self.probes.clear();
+        self.asked.retain(|id, _| self.answers.contains_key(id));
+        self.run(0);
+        self.input(Input::LinkUp);
+    }
+
+    pub(super) fn start(&mut self, mut peer: Peer) {
+        peer.stream = StreamId::random(&*self.rng);
+        peer.next_beat = self.now.mono;
+        self.peers.insert(peer.id.clone(), peer);
+    }
+
+    /// A new connection of the same process; its status goes out at once.
+    pub(super) fn reconnect(&mut self, server: &str) {
+        let stream = StreamId::random(&*self.rng);
+        let peer = self.peer(server);
+        peer.stream = stream;
+        let status = peer.status();
+        self.from(server, [status]);
+    }
+
+    pub(super) fn peer(&mut self, server: &str) -> &mut Peer {
+        self.peers.get_mut(&server.parse::<ServerId>().unwrap()).unwrap()
+    }
+
+    /// The player of an account in a realm, made when first asked for.
+    pub(super) fn player(&mut self, account: i64, realm: &str) -> PlayerId {
+        let key = (AccountRow::from_raw(account), realm.parse().unwrap());
+        let fresh = PlayerId::random(&*self.rng);
+        *self.players.entry(key).or_insert(fresh)
+    }
+
+    pub(super) fn ask(&mut self, account: i64) -> HandoverId {
+        self.ask_for(account, None)
+    }
+
+    pub(super) fn ask_for(&mut self, account: i64, server: Option<&str>) -> HandoverId {
+        let handover = HandoverId::random(&*self.rng);
+        let account = AccountRow::from_raw(account);
+        let server = server.map(|id| id.parse().unwrap());
+        let request = HandoverRequest { account, name: "Ann".into(), server, region: None };
+        let players = self.players.iter().filter(|((of, _), _)| *of == account && self.store_answers);
+        let players = players.map(|((_, realm), player)| (realm.clone(), *player)).collect();
+        self.asked.insert(handover, self.now.mono);
+        self.input(Input::Ask { handover, request, players });
+        handover
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        if let Input::Message { from, message } = &input {
+            self.note_echo(from, message);
+        }
+        let effects = self.core.handle(input, self.now);
+        self.carry_out(effects);
+    }
+
+    fn note_echo(&mut self, from: &Sender, message: &ServerMessage) {
+        let key = (from.server.clone(), message.boot());
+        match message {
+            ServerMessage::Status(status) => {
+                let echoed = status.echoes.iter().filter_map(|echo| self.probes.get(&echo.n)).max().copied();
+                if let Some(at) = echoed {
+                    let fresh = self.fresh.entry(key).or_default();
+                    *fresh = (*fresh).max(at);
+                }
+            }
+            ServerMessage::Gone { .. }
+                if self.trusts_wills && self.peers[&from.server].stream == from.stream =>
+            {
+                self.fresh.remove(&key);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn fly(&mut self, packet: Packet) {
+        let delays = (self.wire)(&packet);
+        for delay in delays {
+            self.packets += 1;
+            let copy = match &packet {
+                Packet::ToHub(from, message) => Packet::ToHub(from.clone(), message.clone()),
+                Packet::ToServer(order) => Packet::ToServer(order.clone()),
+                Packet::Stored(_) => break,
+            };
+            self.flying.insert((self.now.mono + Duration::from_millis(delay), self.packets), copy);
+        }
+        if let Packet::Stored(_) = packet {
+            self.packets += 1;
+            self.flying.insert((self.now.mono, self.packets), packet);
+        }
+    }
+
+    /// Messages of a server leave for the hub.
+    pub(super) fn from(&mut self, server: &str, messages: impl IntoIterator<Item = ServerMessage>) {
+        let sender = self.peer(server).sender();
+        messages.into_iter().for_each(|message| self.fly(Packet::ToHub(sender.clone(), message)));
+    }
+
+    /// The client of a placed handover comes to its server.
+    pub(super) fn redeem(&mut self, server: &str, hash: TokenHash) -> bool {
+        let joined = self.peer(server).redeem(hash);
+        let came = joined.is_some();
+        self.from(server, joined);
+        came
+    }
+
+    /// An account logs in and plays on a server.
+    pub(super) fn play(&mut self, account: i64, server: &str) -> TokenHash {
+        let id = self.ask_for(account, Some(server));
+        self.run(0);
+        assert_eq!(self.placed(id), server);
+        let hash = self.grants(server).last().unwrap().hash;
+        assert!(self.redeem(server, hash));
+        self.run(0);
+        hash
+    }
+
+    /// The same, though the account's older session takes its time to end.
+    pub(super) fn play_after_lease(&mut self, account: i64, server: &str) {
+        let id = self.ask_for(account, Some(server));
+        self.run(7_000);
+        assert_eq!(self.placed(id), server);
+        let hash = self.grants(server).last().unwrap().hash;
+        assert!(self.redeem(server, hash));
+        self.run(0);
+    }
+
+    /// Nothing reaches this server or comes from it.
+    pub(super) fn cut_off(&mut self, server: &str) {
+        let server: ServerId = server.parse().unwrap();
+        self.wire = Box::new(move |packet| match packet {
+            Packet::ToHub(from, _) if from.server == server => vec![],
+            Packet::ToServer(order) if order.server == server => vec![],
+            _ => vec![0],
+        });
+    }
+
+    pub(super) fn lose_ends(&mut self) {
+        self.wire = Box::new(|packet| match packet {
+            Packet::ToServer(Addressed { order: Order::End(_), .. }) => vec![],
+            _ => vec![0],
+        });
+    }
+
+    pub(super) fn lose_grants_to(&mut self, server: &str) {
+        let server: ServerId = server.parse().unwrap();
+        self.wire = Box::new(move |packet| match packet {
+            Packet::ToServer(Addressed { order: Order::Grant(_), server: to, .. }) if *to == server => vec![],
+            _ => vec![0],
+        });
+    }
+
+    /// The wire loses nothing any more.
+    pub(super) fn mend(&mut self) {
+        self.wire = Box::new(|_| vec![0]);
+    }
+
+    /// The server numbers on as if a change had been lost, so that its roster is asked for.
+    pub(super) fn restart_roster(&mut self, server: &str) {
+        self.peer(server).rev += 1;
+        self.reconnect(server);
+    }
+
+    /// The store does not know anybody for a while.
+    pub(super) fn forget_players(&mut self) {
+        self.forgotten = std::mem::take(&mut self.players);
+    }
+
+    pub(super) fn recall_players(&mut self) {
+        self.players = std::mem::take(&mut self.forgotten);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(order) => {
+                    self.check_send(&order);
+                    self.sent.push((self.now.mono, order.server.clone(), order.boot, order.order.clone()));
+                    self.fly(Packet::ToServer(order));
+                }
+                Effect::Answer { handover, answer } => {
+                    let asked = self.asked.get(&handover).expect("an answer nobody asked for");
+                    let took = self.now.mono.since(*asked);
+                    assert!(took <= limits::LOGIN_DEADLINE, "answered after {took:?}");
+                    let before = self.answers.insert(handover, (self.now.mono, answer));
+                    assert!(before.is_none(), "answered twice");
+                }
+                Effect::FindPlayer { handover, account, realm } => {
+                    let fresh = PlayerId::random(&*self.rng);
+                    let player = *self.players.entry((account, realm.clone())).or_insert(fresh);
+                    let player = Some(player);
+                    self.fly(Packet::Stored(Input::Player { handover, account, realm, player }));
+                }
+                Effect::FindOwners(asked) => {
+                    let known = self.players.iter().filter(|(_, player)| asked.contains(player));
+                    let found = known.map(|((account, realm), player)| (*player, *account, realm.clone()));
+                    let found = found.collect();
+                    self.fly(Packet::Stored(Input::Owners { asked, found }));
+                }
+                Effect::StoreCeiling(ceiling) => {
+                    self.ceilings_asked += 1;
+                    let stored = self.store_takes_ceilings.then(|| {
+                        self.ceiling = self.ceiling.max(ceiling);
+                        self.ceiling
+                    });
+                    self.fly(Packet::Stored(Input::CeilingStored(stored)));
+                }
+                Effect::GrantRoundTrip { .. } | Effect::GrantRefused | Effect::Resent => {}
+            }
+        }
+    }
+
+    /// A grant goes first only to a server whose probe came back within a lease, and with a fence that was stored.
+    fn check_send(&mut self, Addressed { server, boot, order }: &Addressed) {
+        match order {
+            Order::Probe { n, .. } => {
+                self.probes.insert(*n, self.now.mono);
+            }
+            Order::Grant(grant) if self.granted.insert(grant.hash) => {
+                let fresh = self.fresh.get(&(server.clone(), *boot));
+                let is_fresh = fresh.is_some_and(|at| self.now.mono.since(*at) < limits::LEASE);
+                assert!(is_fresh, "placed on {server}, which is not fresh: {fresh:?} at {:?}", self.now.mono);
+                assert!(
+                    self.core.fleet.get(server).unwrap().roster.is_known(),
+                    "placed on an unknown roster"
+                );
+                assert!(grant.fence.hlc <= self.ceiling, "a fence above the stored ceiling");
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets so many milliseconds pass, with everything that falls due on the way.
+    pub(super) fn run(&mut self, ms: u64) {
+        let end = self.now.mono + Duration::from_millis(ms);
+        let (mut instant, mut steps) = (self.now.mono, 0);
+        loop {
+            (instant, steps) = (self.now.mono, if instant == self.now.mono { steps + 1 } else { 0 });
+            assert!(steps < STEPS_PER_INSTANT_MAX, "time stands still");
+            let flying =
+                self.flying.iter().find(|(_, p)| self.store_answers || !matches!(p, Packet::Stored(_)));
+            let flying = flying.map(|(key, _)| *key);
+            let beat = self.peers.values().map(|peer| peer.next_beat).min();
+            let due =
+                flying.map(|(at, _)| at).into_iter().chain(beat).chain([self.core.next_deadline()]).min();
+            let due = due.unwrap().max(self.now.mono);
+            if due > end {
+                return self.sleep_until(end);
+            }
+            self.sleep_until(due);
+            if let Some(key) = flying.filter(|(at, _)| *at <= due) {
+                let packet = self.flying.remove(&key).unwrap();
+                self.deliver(packet);
+            } else if let Some(id) = self.peers.values().find(|p| p.next_beat <= due).map(|p| p.id.clone()) {
+                let peer = self.peers.get_mut(&id).unwrap();
+                peer.next_beat = due + limits::STATUS_BEAT;
+                let mut messages = peer.expire(self.now);
+                messages.push(peer.status());
+                self.from(id.as_str(), messages);
+            } else {
+                self.tick();
+            }
+        }
+    }
+
+    fn sleep_until(&mut self, at: Mono) {
+        self.now.unix = self.now.unix + at.since(self.now.mono);
+        self.now.mono = at;
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        let effects = self.core.tick(self.now);
+        assert!(self.core.next_deadline() > self.now.mono, "a tick made no progress: the desk would spin");
+        self.carry_out(effects);
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        match packet {
+            Packet::ToHub(from, message) => {
+                self.input(Input::Message { from, message: Box::new(message) });
+            }
+            Packet::Stored(input) => self.input(input),
+            Packet::ToServer(Addressed { server, boot, order }) => {
+                let Some(peer) = self.peers.get_mut(&server) else { return };
+                let answers = peer.on_order(boot, &order, self.now);
+                self.from(server.as_str(), answers);
+            }
+        }
+    }
+
+    // What tests look at.
+
+    pub(super) fn answer(&self, id: HandoverId) -> Option<&Result<Placed, Refused>> {
+        self.answers.get(&id).map(|(_, answer)| answer)
+    }
+
+    pub(super) fn waits(&self, id: HandoverId) -> bool {
+        self.answer(id).is_none()
+    }
+
+    pub(super) fn answered_at(&self, id: HandoverId) -> Option<Mono> {
+        self.answers.get(&id).map(|(at, _)| *at)
+    }
+
+    pub(super) fn placed(&self, id: HandoverId) -> &str {
+        let placed = self.answer(id).expect("not answered").as_ref();
+        placed.expect("refused").server.as_str()
+    }
+
+    pub(super) fn confirmed(&self, id: HandoverId) -> bool {
+        self.answer(id).expect("not answered").as_ref().expect("refused").confirmed
+    }
+
+    pub(super) fn why(&self, id: HandoverId) -> NoPlace {
+        self.answer(id).expect("not answered").as_ref().expect_err("placed").why
+    }
+
+    pub(super) fn grants(&self, server: &str) -> Vec<&Grant> {
+        let of = self.sent.iter().filter(|(_, to, ..)| to.as_str() == server);
+        of.filter_map(|(.., order)| if let Order::Grant(grant) = order { Some(grant) } else { None })
+            .collect()
+    }
+
+    pub(super) fn ends(&self, server: &str) -> Vec<(Mono, &End)> {
+        let of = self.sent.iter().filter(|(_, to, ..)| to.as_str() == server);
+        of.filter_map(|(at, _, _, order)| if let Order::End(end) = order { Some((*at, end)) } else { None })
+            .collect()
+    }
+
+    pub(super) fn count(&self, server: &str, of: impl Fn(&Order) -> bool) -> usize {
+        self.sent.iter().filter(|(_, to, _, order)| to.as_str() == server && of(order)).count()
+    }
+
+    /// Nothing is under way or owed any more.
+    pub(super) fn assert_quiet(&self) {
+        assert_eq!(self.core.running.len(), 0, "running");
+        assert_eq!(self.core.lines.len(), 0, "lines");
+        assert_eq!(self.core.holding.len(), 0, "holding");
+        assert_eq!(self.core.ledger.len(), 0, "open grants");
+        assert!(self.core.ends.is_empty(), "ends owed: {:?}", self.core.ends);
+        let unanswered: Vec<_> = self.asked.keys().filter(|id| !self.answers.contains_key(id)).collect();
+        assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
+    }
+}
