@@ -151,12 +151,14 @@ impl Hub {
         let Environment { clock, rng } = environment;
         // Stops only when HTTP has answered what it took: the desk must still work for those requests.
         let inner = lifecycle.hard().child_token();
-        let private = broker.private_addr();
+        let (private, broker_handle) = (broker.private_addr(), broker.handle());
         broker.run(lifecycle.tasks(), inner.clone());
         let (link, events) = start_link(&keys, private, &clock, &rng, lifecycle, inner.clone())?;
         let mut metrics = Metrics::new();
         let meters = Meters::register(metrics.registry_mut());
         metrics.watch_passwords(&passwords);
+        metrics.watch_broker(broker_handle);
+        metrics.watch_link(link.clone());
         let access =
             AccessTokens::new(&keys.fleet().access_token_seed(), config.sessions.access_token_life());
         let heart = Heartbeat::default();
@@ -232,4 +234,49 @@ fn start_link(
     let config = LinkConfig::new(vec![addr], hub.clone(), hub, keys.hub_password());
     let session = HubSession::new(keys.clone());
     link::spawn(config, session, clock.clone(), rng.clone(), lifecycle.tasks(), stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// Says `text` and reads until the other side closes.
+    async fn say(address: SocketAddr, text: &str) -> String {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Closing on bytes nobody reads is a reset: the end, too.
+        let _ = socket.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn what_the_broker_and_the_link_count_is_scraped() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        (config.http.listen, config.mqtt.listen) =
+            (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        config.database.path = dir.path().join("hub.sqlite");
+        config.keys.fleet_key_file = dir.path().join("fleet.key");
+        (config.passwords.memory_kib, config.passwords.passes) = (64, 1);
+        let lifecycle = Lifecycle::new();
+        let hub = Hub::bind(config, Environment::default(), &lifecycle).await.unwrap();
+        let (http, mqtt) = (hub.http_addr(), hub.mqtt_addr());
+        hub.start(&lifecycle).unwrap();
+        say(mqtt, "this is no MQTT at all").await;
+        let text = say(http, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        for line in [
+            "hub_mqtt_router_alive 1",
+            "hub_mqtt_refused_total 1",
+            "hub_mqtt_takeovers_total 0",
+            "hub_link_waiting 0",
+            "hub_link_refused_full_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+        lifecycle.hard().cancel();
+    }
 }

@@ -12,8 +12,10 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use shared_msgs::link::LinkSender;
 
 use crate::accounts::PasswordPool;
+use crate::mqtt::{BrokerHandle, BrokerStats};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByCode {
@@ -54,6 +56,16 @@ impl Metrics {
         self.registry.register_collector(Box::new(PoolGauges(Arc::clone(pool))));
     }
 
+    /// Shows the broker's counters from now on, read at each scrape.
+    pub fn watch_broker(&mut self, broker: BrokerHandle) {
+        self.registry.register_collector(Box::new(BrokerCounters(broker)));
+    }
+
+    /// Shows the outbox of the hub's own link from now on, read at each scrape.
+    pub fn watch_link(&mut self, link: LinkSender) {
+        self.registry.register_collector(Box::new(LinkOutbox(link)));
+    }
+
     /// A login was answered; `ok` or a problem's code.
     pub(crate) fn login(&self, code: &'static str) {
         self.logins.get_or_create(&ByCode { code }).inc();
@@ -87,16 +99,89 @@ struct PoolGauges(Arc<PasswordPool>);
 impl Collector for PoolGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let gauges = self.0.gauges();
-        let clamp = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        for (name, help, value) in [
-            ("hub_argon2_queued", "Password checks that wait", gauges.queued),
-            ("hub_argon2_in_flight", "Password checks that run", gauges.in_flight),
-        ] {
-            let gauge = ConstGauge::new(clamp(value));
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
-        }
-        let hashes = ConstCounter::new(gauges.hashes);
-        let help = "Passwords hashed since the start";
-        hashes.encode(encoder.encode_descriptor("hub_argon2_hashes", help, None, hashes.metric_type())?)
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        gauge(&mut encoder, "hub_argon2_queued", "Password checks that wait", count(gauges.queued))?;
+        gauge(&mut encoder, "hub_argon2_in_flight", "Password checks that run", count(gauges.in_flight))?;
+        counter(&mut encoder, "hub_argon2_hashes", "Passwords hashed since the start", gauges.hashes)
     }
+}
+
+struct BrokerCounters(BrokerHandle);
+
+impl fmt::Debug for BrokerCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BrokerCounters")
+    }
+}
+
+impl Collector for BrokerCounters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        // All of them: a new one does not compile until it is shown.
+        let BrokerStats {
+            connections,
+            connected,
+            refused,
+            takeovers,
+            acl_denied,
+            wills_published,
+            keepalive_expired,
+            slow_consumers,
+            protocol_violations,
+            at_capacity,
+            accepts_failed,
+            router_alive,
+        } = self.0.stats();
+        for (name, help, value) in [
+            ("hub_mqtt_connections", "MQTT connections, the hub's own included", connections),
+            ("hub_mqtt_router_alive", "Whether the broker's router thread lives", router_alive.into()),
+        ] {
+            gauge(&mut encoder, name, help, value)?;
+        }
+        for (name, help, value) in [
+            ("hub_mqtt_connected", "MQTT connections accepted", connected),
+            ("hub_mqtt_refused", "Sockets turned away before they were MQTT connections", refused),
+            ("hub_mqtt_takeovers", "MQTT connections ended by a newer one of the same client", takeovers),
+            ("hub_mqtt_acl_denied", "Publishes and subscriptions outside the rules", acl_denied),
+            ("hub_mqtt_wills_published", "Wills published", wills_published),
+            ("hub_mqtt_keepalive_expired", "MQTT connections ended for silence", keepalive_expired),
+            ("hub_mqtt_slow_consumers", "MQTT connections ended for not reading", slow_consumers),
+            (
+                "hub_mqtt_protocol_violations",
+                "MQTT connections ended for what they sent",
+                protocol_violations,
+            ),
+            ("hub_mqtt_at_capacity", "Times that mqtt.connections_max was reached", at_capacity),
+            ("hub_mqtt_accepts_failed", "Accepts that failed", accepts_failed),
+        ] {
+            counter(&mut encoder, name, help, value)?;
+        }
+        Ok(())
+    }
+}
+
+struct LinkOutbox(LinkSender);
+
+impl fmt::Debug for LinkOutbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkOutbox")
+    }
+}
+
+impl Collector for LinkOutbox {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let waiting = u64::try_from(self.0.waiting()).unwrap_or(u64::MAX);
+        gauge(&mut encoder, "hub_link_waiting", "Messages that the hub's link has not sent yet", waiting)?;
+        let help = "Messages not taken because the link's outbox was full";
+        counter(&mut encoder, "hub_link_refused_full", help, self.0.refused_full())
+    }
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let counter = ConstCounter::new(value);
+    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
 }

@@ -12,7 +12,7 @@ use shared_msgs::clock::{Clock, SystemClock};
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, ServerId};
 use shared_msgs::limits;
-use shared_msgs::link::{self, LinkConfig, LinkConfigError, LinkEvent};
+use shared_msgs::link::{self, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
 use shared_msgs::messages::{Occupancy, ServerState};
 use shared_msgs::rng::{Rng, SystemRng};
 use shared_msgs::token::TokenTag;
@@ -71,6 +71,8 @@ struct Shared {
     tickets: AtomicU64,
     stats: Arc<Stats>,
     drained: watch::Receiver<Option<DrainReport>>,
+    /// For its counters.
+    link: LinkSender,
     closed: CancellationToken,
 }
 
@@ -105,17 +107,9 @@ impl GameServer {
         let departures = mpsc::unbounded_channel();
         let (event_sender, events) = events::channel();
         let waiting = Waiting::default();
-        let shared = Shared {
-            server: config.server_id().clone(),
-            boot,
-            commands,
-            wishes,
-            departures: departures.0.clone(),
-            tickets: AtomicU64::new(0),
-            stats: Arc::new(Stats::new(config.max_players, config.state)),
-            drained: waiting.drained.subscribe(),
-            closed: CancellationToken::new(),
-        };
+        let stats = Arc::new(Stats::new(config.max_players, config.state));
+        let (drained, closed) = (waiting.drained.subscribe(), CancellationToken::new());
+        let (server, abandoned) = (config.server_id().clone(), departures.0.clone());
         let engine = Engine {
             config,
             environment,
@@ -125,16 +119,29 @@ impl GameServer {
             departures,
             events: event_sender,
             tap,
-            stats: Arc::clone(&shared.stats),
+            stats: Arc::clone(&stats),
             waiting,
         };
-        let closed = shared.closed.clone().drop_guard();
+        let ended = closed.clone().drop_guard();
         let (started, starting) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new().name("game-server".into()).spawn(move || {
-            let _closed = closed;
+            let _ended = ended;
             engine.run(&started);
         })?;
-        starting.recv().map_err(|_| std::io::Error::other("it ended at once"))??;
+        let link = starting.recv().map_err(|_| std::io::Error::other("it ended at once"))??;
+        let tickets = AtomicU64::new(0);
+        let shared = Shared {
+            server,
+            boot,
+            commands,
+            wishes,
+            departures: abandoned,
+            tickets,
+            stats,
+            drained,
+            link,
+            closed,
+        };
         Ok((Self(Arc::new(shared)), events))
     }
 
@@ -218,6 +225,16 @@ impl GameServer {
         self.0.stats.refused(code)
     }
 
+    /// Messages to the hub that are not sent yet.
+    pub fn messages_waiting(&self) -> usize {
+        self.0.link.waiting()
+    }
+
+    /// Messages to the hub that were not taken since the start because too many waited. It asks again for what it misses.
+    pub fn messages_refused(&self) -> u64 {
+        self.0.link.refused_full()
+    }
+
     /// Takes nobody new; who waits is refused, players may finish. Sessions that are left are kicked in time to save before
     /// the limit, and voided at it. Resolves when nobody is left, so by the limit at the latest.
     pub async fn drain(&self, limit: Duration) -> DrainReport {
@@ -260,7 +277,7 @@ struct Engine {
 }
 
 impl Engine {
-    fn run(self, started: &std::sync::mpsc::SyncSender<Result<(), StartError>>) {
+    fn run(self, started: &std::sync::mpsc::SyncSender<Result<LinkSender, StartError>>) {
         let events = self.events.clone();
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -268,18 +285,18 @@ impl Engine {
         };
         runtime.block_on(async {
             let tasks = TaskTracker::new();
-            let task = match self.gate_task(&tasks) {
-                Ok(task) => task,
+            let (task, link) = match self.gate_task(&tasks) {
+                Ok(made) => made,
                 Err(error) => return drop(started.send(Err(error.into()))),
             };
-            let _ = started.send(Ok(()));
+            let _ = started.send(Ok(link));
             let span = tracing::info_span!(target: "handover", "gate");
             let ended = tasks.spawn(task.run().instrument(span)).await;
             events.tell(Event::Closed(ended.unwrap_or(CloseReason::TaskDied)));
         });
     }
 
-    fn gate_task(self, tasks: &TaskTracker) -> Result<GateTask, LinkConfigError> {
+    fn gate_task(self, tasks: &TaskTracker) -> Result<(GateTask, LinkSender), LinkConfigError> {
         let Self { config, environment, boot, commands, wished, departures, events, tap, stats, waiting } =
             self;
         let Environment { clock, rng } = environment;
@@ -288,7 +305,7 @@ impl Engine {
         let link_config = link_config(&config);
         let (sender, link) =
             link::spawn(link_config, session, Arc::clone(&clock), rng, tasks, stop_link.clone())?;
-        Ok(GateTask {
+        let task = GateTask {
             gate: Gate::new(gate_config(&config, boot)),
             clock,
             commands,
@@ -297,11 +314,12 @@ impl Engine {
             link: tap.unwrap_or(link),
             stop_link,
             inbox: Inbox::new(config.key.clone()),
-            outbound: Outbound::new(sender, &config.key),
+            outbound: Outbound::new(sender.clone(), &config.key),
             events,
             stats,
             waiting,
-        })
+        };
+        Ok((task, sender))
     }
 }
 

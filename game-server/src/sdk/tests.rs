@@ -194,6 +194,7 @@ async fn every_drain_hears_the_report_however_many_wait() {
 
 #[tokio::test]
 async fn a_request_that_found_no_room_leaves_nothing_behind() {
+    let (hub, _events) = HandHub::start();
     let (commands, _never_taken) = mpsc::channel(1);
     let (departures, mut departed) = mpsc::unbounded_channel();
     let shared = Shared {
@@ -205,6 +206,7 @@ async fn a_request_that_found_no_room_leaves_nothing_behind() {
         tickets: AtomicU64::new(0),
         stats: Arc::new(Stats::new(1, ServerState::Online)),
         drained: watch::Sender::new(None).subscribe(),
+        link: hub.game.0.link.clone(),
         closed: CancellationToken::new(),
     };
     let game = GameServer(Arc::new(shared));

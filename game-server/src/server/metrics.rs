@@ -40,9 +40,21 @@ impl Collector for Standing {
             let gauge = ConstGauge::new(i64::from(value));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let redeemed = ConstCounter::new(self.0.redeemed());
-        let help = "Tokens redeemed";
-        redeemed.encode(encoder.encode_descriptor("redeemed", help, None, MetricType::Counter)?)?;
+        let waiting = ConstGauge::new(i64::try_from(self.0.messages_waiting()).unwrap_or(i64::MAX));
+        let help = "Messages to the hub that are not sent yet";
+        waiting.encode(encoder.encode_descriptor("link_waiting", help, None, MetricType::Gauge)?)?;
+        let counters = [
+            (
+                "link_refused_full",
+                "Messages not taken because the link's outbox was full",
+                self.0.messages_refused(),
+            ),
+            ("redeemed", "Tokens redeemed", self.0.redeemed()),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
         let help = "Clients refused, by code";
         let mut refused = encoder.encode_descriptor("refused", help, None, MetricType::Counter)?;
         for code in Code::ALL {

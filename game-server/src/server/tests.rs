@@ -245,9 +245,13 @@ async fn without_its_hub_it_serves_counts_and_stops_cleanly_answering_who_waits(
     scrape.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut page = String::new();
     scrape.read_to_string(&mut page).await.unwrap();
-    for line in
-        ["game_server_parked 1", "game_server_link_up 0", r#"refused_total{code="token-not-genuine"} 1"#]
-    {
+    for line in [
+        "game_server_parked 1",
+        "game_server_link_up 0",
+        "game_server_link_waiting 0",
+        "game_server_link_refused_full_total 0",
+        r#"refused_total{code="token-not-genuine"} 1"#,
+    ] {
         assert!(page.contains(line), "{line} is not in {page}");
     }
 
