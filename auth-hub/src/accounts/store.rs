@@ -99,14 +99,10 @@ impl Store {
         Ok(Self { writer, readers: db.readers, rng, clock })
     }
 
-    /// The way to write for other rooms that share this database file.
-    pub fn writer(&self) -> &Writer {
+    /// For what it counts.
+    #[cfg(test)]
+    pub(super) fn writer(&self) -> &Writer {
         &self.writer
-    }
-
-    /// The way to read for other rooms that share this database file.
-    pub fn readers(&self) -> &SqlitePool {
-        &self.readers
     }
 
     /// Takes no more writes, finishes those that wait, closes the file. The last step of a shutdown.

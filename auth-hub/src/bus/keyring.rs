@@ -5,15 +5,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shared_msgs::ids::{HubId, ServerId};
-use shared_msgs::keys::{FleetKeys, KeyName, ServerKey};
+use shared_msgs::keys::{FIRST_GENERATION, FleetKeys, KeyName, ServerKey};
 use shared_msgs::rng::Rng;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::mqtt::{Authenticator, Denied, Principal};
-
-/// A server's keys count from this generation on, unless the database says more.
-const FIRST_GENERATION: u32 = 1;
 
 /// Keys, and the generations that are still accepted. Shared by the broker's edge, the link and the desk.
 pub struct KeyRing {
@@ -34,7 +31,7 @@ impl KeyRing {
         rng: &dyn Rng,
     ) -> Self {
         let secret: [u8; 32] = rng.array();
-        let hub_password = Zeroizing::new(secret.iter().map(|byte| format!("{byte:02x}")).collect());
+        let hub_password = Zeroizing::new(hex(&secret));
         let lowest = lowest.into_iter().collect();
         Self { fleet, lowest, hub, hub_password, in_use: Mutex::default() }
     }
@@ -78,6 +75,14 @@ impl KeyRing {
         let id = self.hub.as_str().parse().ok()?;
         Some(self.fleet.server_key(&id, 0))
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    })
 }
 
 impl fmt::Debug for KeyRing {

@@ -4,15 +4,13 @@
 
 use anyhow::ensure;
 use shared_msgs::ids::ServerId;
+use shared_msgs::keys::FIRST_GENERATION;
 use shared_msgs::rng::SystemRng;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::keyfile;
-
-/// Generation of a server whose keys were never revoked.
-const FIRST_GENERATION: u32 = 1;
 
 pub(super) async fn line(
     config: &Config,
