@@ -57,7 +57,7 @@ pub enum Kind {
     AccessTokenInvalid,
     /// The access token's time is over.
     AccessTokenExpired,
-    /// Some bound is reached; nothing was done.
+    /// Some bound is reached, and nothing was done; or the request took too long.
     HubBusy,
     /// Some part of the hub is not up.
     NotReady,
