@@ -10,21 +10,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use auth_hub::mqtt::{Authenticator, Broker, BrokerConfig, Denied, Principal};
-use bytes::Bytes;
 use shared_msgs::clock::{Clock as _, SystemClock, UnixMs};
 use shared_msgs::codec;
-use shared_msgs::envelope::{Opener, Sealer};
+use shared_msgs::envelope::Opener;
 use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, ServerId, StreamId, TokenHash};
 use shared_msgs::keys::{FleetKeys, Purpose, ServerKey};
 use shared_msgs::limits;
-use shared_msgs::link::{
-    self, BrokerAddr, Lane, LinkConfig, LinkEvent, LinkSender, Opening, Session, SessionError,
-};
 use shared_msgs::messages::{End, Grant, HubMessage, Order, ServerMessage, SkewNotice, Stamp, Verdict};
-use shared_msgs::rng::{Rng, SystemRng};
+use shared_msgs::rng::SystemRng;
 use shared_msgs::token::{Token, TokenTag};
 use shared_msgs::topics::{EVENTS_FILTER, STATUS_FILTER, Topic};
-use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -288,11 +283,11 @@ impl RogueHub {
             Topic::Inbox(_) | Topic::Canary(_) => return Ok(()),
         };
         let now = self.now();
-        let opener =
+        let windows =
             self.openers.entry(server.clone()).or_insert_with(|| Opener::new(limits::STREAMS_PER_SERVER_MAX));
         let fleet = &self.fleet;
         let opened =
-            opener.open(&topic, &allowed, &payload, now, |name| fleet.server_key_named(server, name))?;
+            windows.open(&topic, &allowed, &payload, now, |name| fleet.server_key_named(server, name))?;
         if opened.purpose == Purpose::SkewToHub {
             let notices = codec::decode::<SkewNotice>(&opened.batch)?.messages;
             self.complaints.extend(notices.into_iter().map(|notice| (server.clone(), notice)));

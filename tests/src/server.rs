@@ -115,7 +115,7 @@ pub fn fresh_id(stem: &str) -> ServerId {
     format!("{stem}-{n}").parse().unwrap_or_else(|_| unreachable!("{stem} is no name"))
 }
 
-impl<'a> ServerBuilder<'a> {
+impl ServerBuilder<'_> {
     /// Another id than a fresh one: for a restart, or a rival.
     #[must_use]
     pub fn id(mut self, id: &ServerId) -> Self {

@@ -9,8 +9,8 @@ use shared_msgs::ids::{BootId, ServerId, StreamId};
 use shared_msgs::keys::{Purpose, ServerKey};
 use shared_msgs::limits;
 use shared_msgs::messages::{
-    Endpoint, HubMessage, Occupancy, Order, ProbeEcho, Profile, RosterDigest, ServerMessage, ServerState,
-    SkewNotice, Stamp, Status,
+    Endpoint, Grant, HubMessage, Occupancy, Order, ProbeEcho, Profile, RosterDigest, ServerMessage,
+    ServerState, SkewNotice, Stamp, Status, Verdict,
 };
 use shared_msgs::rng::SystemRng;
 use shared_msgs::topics::Topic;
@@ -91,6 +91,14 @@ impl RogueServer {
         }))
     }
 
+    /// What it says to a grant that it holds.
+    pub fn yes(&self, grant: &Grant) -> ServerMessage {
+        let mut stamp = self.stamp();
+        (stamp.rev, stamp.is_change, stamp.occupancy.held) = (1, true, 1);
+        let &Grant { handover, hash, player, fence, .. } = grant;
+        ServerMessage::GrantReply { stamp, handover, hash, player, fence, verdict: Verdict::Held }
+    }
+
     /// Its topic for this purpose.
     pub fn topic(&self, purpose: Purpose) -> Topic {
         match purpose {
@@ -150,15 +158,34 @@ impl RogueServer {
     /// # Errors
     /// When none comes.
     pub async fn probe(&mut self) -> anyhow::Result<ProbeEcho> {
+        self.order(|order| match order {
+            Order::Probe { hub, n } => Some(ProbeEcho { hub, n }),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The hub's next grant.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub async fn grant(&mut self) -> anyhow::Result<Grant> {
+        self.order(|order| match order {
+            Order::Grant(grant) => Some(grant),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn order<T>(&mut self, pick: impl Fn(Order) -> Option<T>) -> anyhow::Result<T> {
         loop {
-            let probe = self.hear().await?.into_iter().find_map(|heard| match heard {
-                Heard::Order(boot, Order::Probe { hub, n }) if boot == self.boot => {
-                    Some(ProbeEcho { hub, n })
-                }
-                _ => None,
-            });
-            if let Some(probe) = probe {
-                return Ok(probe);
+            let boot = self.boot;
+            let ours = |heard| match heard {
+                Heard::Order(of, order) if of == boot => pick(order),
+                Heard::Order(..) | Heard::Complaint(_) => None,
+            };
+            if let Some(picked) = self.hear().await?.into_iter().find_map(ours) {
+                return Ok(picked);
             }
         }
     }
