@@ -36,6 +36,14 @@ mod wire;
 pub use server::{Heard, RogueServer};
 use wire::{RawLink, Seals};
 
+/// Waits, but not for ever.
+///
+/// # Errors
+/// When it takes longer than anything takes that comes at all.
+pub async fn within<T>(what: &'static str, future: impl Future<Output = T>) -> anyhow::Result<T> {
+    tokio::time::timeout(PATIENCE, future).await.with_context(|| format!("{what} does not come"))
+}
+
 /// Takes anybody for who they say they are.
 struct Trusting;
 
@@ -251,15 +259,18 @@ impl RogueHub {
         server: &ServerId,
         mut pick: impl FnMut(&ServerMessage) -> Option<T>,
     ) -> anyhow::Result<T> {
-        loop {
-            while let Some(at) = self.heard.iter().position(|(from, _)| from == server) {
-                let picked = self.heard.remove(at).and_then(|(_, message)| pick(&message));
-                if let Some(picked) = picked {
-                    return Ok(picked);
+        within("the message", async {
+            loop {
+                while let Some(at) = self.heard.iter().position(|(from, _)| from == server) {
+                    let picked = self.heard.remove(at).and_then(|(_, message)| pick(&message));
+                    if let Some(picked) = picked {
+                        return Ok(picked);
+                    }
                 }
+                self.listen().await?;
             }
-            self.listen().await?;
-        }
+        })
+        .await?
     }
 
     /// The next complaint of a server about our clock.
@@ -267,12 +278,15 @@ impl RogueHub {
     /// # Errors
     /// When none comes.
     pub async fn complaint(&mut self, server: &ServerId) -> anyhow::Result<SkewNotice> {
-        loop {
-            if let Some(at) = self.complaints.iter().position(|(from, _)| from == server) {
-                return self.complaints.remove(at).map(|(_, notice)| notice).context("it was there");
+        within("the complaint", async {
+            loop {
+                if let Some(at) = self.complaints.iter().position(|(from, _)| from == server) {
+                    return self.complaints.remove(at).map(|(_, notice)| notice).context("it was there");
+                }
+                self.listen().await?;
             }
-            self.listen().await?;
-        }
+        })
+        .await?
     }
 
     async fn listen(&mut self) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use shared_msgs::rng::SystemRng;
 use shared_msgs::topics::Topic;
 
 use super::wire::{RawLink, Seals};
+use super::within;
 use crate::server::Home;
 
 /// What came on its inbox.
@@ -139,7 +140,7 @@ impl RogueServer {
     /// # Errors
     /// When nothing comes, or it does not open.
     pub async fn hear(&mut self) -> anyhow::Result<Vec<Heard>> {
-        let (topic, payload) = self.link.next().await?;
+        let (topic, payload) = within("a payload", self.link.next()).await??;
         let (allowed, now) = ([Purpose::Inbox, Purpose::SkewToServer], self.now());
         let key = &self.key;
         let opened = self
@@ -178,15 +179,18 @@ impl RogueServer {
     }
 
     async fn order<T>(&mut self, pick: impl Fn(Order) -> Option<T>) -> anyhow::Result<T> {
-        loop {
-            let boot = self.boot;
-            let ours = |heard| match heard {
-                Heard::Order(of, order) if of == boot => pick(order),
-                Heard::Order(..) | Heard::Complaint(_) => None,
-            };
-            if let Some(picked) = self.hear().await?.into_iter().find_map(ours) {
-                return Ok(picked);
+        let boot = self.boot;
+        let ours = |heard| match heard {
+            Heard::Order(of, order) if of == boot => pick(order),
+            Heard::Order(..) | Heard::Complaint(_) => None,
+        };
+        within("the order", async {
+            loop {
+                if let Some(picked) = self.hear().await?.into_iter().find_map(ours) {
+                    return Ok(picked);
+                }
             }
-        }
+        })
+        .await?
     }
 }

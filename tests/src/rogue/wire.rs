@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use shared_msgs::clock::{SystemClock, UnixMs};
 use shared_msgs::envelope::Sealer;
@@ -23,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::PATIENCE;
+use super::within;
 
 /// Publishes what it is given, as it is.
 struct Verbatim(Vec<String>);
@@ -72,7 +71,7 @@ impl RawLink {
         let session = Verbatim(subscriptions);
         let (sender, mut events) =
             link::spawn(config, session, clock, rng, &TaskTracker::new(), stop.clone())?;
-        match tokio::time::timeout(PATIENCE, events.recv()).await? {
+        match within("the link", events.recv()).await? {
             Some(LinkEvent::Up { .. }) => {}
             other => anyhow::bail!("no link: {other:?}"),
         }
@@ -83,11 +82,11 @@ impl RawLink {
         let lane = Lane { topic: topic.clone(), purpose: Purpose::Inbox };
         self.sender.0.send(lane, payload.to_vec())?;
         // One by one, or they would travel in one payload.
-        tokio::time::timeout(PATIENCE, self.sender.0.flush()).await.context("not acknowledged")
+        within("an acknowledgement", self.sender.0.flush()).await
     }
 
     pub(super) async fn next(&mut self) -> anyhow::Result<(Topic, Bytes)> {
-        match tokio::time::timeout(PATIENCE, self.events.recv()).await.context("nothing more was heard")? {
+        match self.events.recv().await {
             Some(LinkEvent::Message { topic, payload }) => Ok((topic, payload)),
             other => anyhow::bail!("the link is gone: {other:?}"),
         }

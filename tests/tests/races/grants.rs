@@ -7,7 +7,7 @@ use hub_tests::client::{GameClient, Outcome};
 use hub_tests::events::log;
 use hub_tests::hub::TestHub;
 use hub_tests::proxy::Way;
-use hub_tests::rogue::{self, RogueHub};
+use hub_tests::rogue::{self, RogueHub, within};
 use hub_tests::server::TestServer;
 use shared_msgs::codes::Code;
 use shared_msgs::ids::Fence;
@@ -163,20 +163,20 @@ async fn a_game_that_ignores_a_kick_loses_the_slot_when_its_time_is_up() -> anyh
     let player = hub.player();
     let (token, grant) = hub.grant(&server, player, hub.fence(1), limits::TOKEN_LIFE);
     hub.granted(&server, &grant).await?;
-    let stubborn = server.game().redeem(hello(token.expose())).await?;
+    let stubborn = within("a slot", server.game().redeem(hello(token.expose()))).await??;
     // The newer session takes over the one slot, as soon as the older one has let go of it.
     let (token, newer) = hub.grant(&server, player, hub.fence(2), limits::TOKEN_LIFE);
     assert_eq!(hub.granted(&server, &newer).await?.1, Verdict::Held);
     server.stands(1, 0, 0).await;
     let mut waiting = server.game().begin_redeem(hello(token.expose()));
-    assert!(matches!(waiting.progress().await, Progress::Delayed { .. }));
+    assert!(matches!(within("a delay", waiting.progress()).await?, Progress::Delayed { .. }));
     let save = Duration::from_millis(400);
     hub.order(&server, &[rogue::end(player, hub.fence(2), Vec::new(), save)]).await?;
-    let ending = stubborn.kicked().await;
+    let ending = within("the kick", stubborn.kicked()).await?;
     assert_eq!(ending.reason, Code::Superseded);
     assert!(ending.save_within <= save && !stubborn.is_voided());
-    stubborn.voided().await;
-    let slot = waiting.await?;
+    within("the end of its time", stubborn.voided()).await?;
+    let slot = within("a slot", waiting).await??;
     assert_eq!((slot.player(), slot.fence()), (player, hub.fence(2)));
     let mut story = Vec::new();
     while story.last() != Some(&"ended") {
@@ -207,7 +207,7 @@ async fn at_a_real_hub_too_a_newer_login_waits_no_longer_than_the_time_to_save()
     let server = TestServer::builder(&hub).max_players(1).start().await?;
     hub.register("ada").await?;
     let ticket = hub.ticket("ada", None).await?;
-    let stubborn = server.game().redeem(hello(&ticket.token)).await?;
+    let stubborn = within("a slot", server.game().redeem(hello(&ticket.token))).await??;
     let mark = log().mark();
     let ticket = hub.ticket("ada", None).await?;
     assert!(ticket.confirmed);
