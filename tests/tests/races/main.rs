@@ -2,3 +2,6 @@
 //! awaiting named events, never by waiting for time.
 
 mod arrivals;
+mod envelopes;
+mod grants;
+mod tokens;
