@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared_msgs::ids::{HubId, ServerId};
 use shared_msgs::keys::{FleetKeys, KeyName, ServerKey};
 use shared_msgs::rng::Rng;
@@ -34,7 +36,7 @@ impl KeyRing {
         rng: &dyn Rng,
     ) -> Self {
         let secret: [u8; 32] = rng.array();
-        let hub_password = Zeroizing::new(secret.iter().map(|byte| format!("{byte:02x}")).collect());
+        let hub_password = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret));
         let lowest = lowest.into_iter().collect();
         Self { fleet, lowest, hub, hub_password, in_use: Mutex::default() }
     }

@@ -224,7 +224,7 @@ impl Fleet {
             Some(_) | None => news.push(News::NewBoot(server.clone())),
         }
         info!(target: "handover", server_id = %server, boot = %boot, realm = %status.profile.realm, "server.heard");
-        let view = ServerView::new(from.stream, from.key, status.clone(), now);
+        let view = ServerView::new(from.stream, from.key, status, now);
         self.servers.insert(server.clone(), view);
         self.probe(server, now, orders);
         news
@@ -253,13 +253,20 @@ impl Fleet {
         }
     }
 
+    /// The hub has just reached its broker: the next tick probes everybody.
+    pub(crate) fn on_link_up(&mut self, now: Now) {
+        self.next_beat = now.mono;
+    }
+
     /// Lets time pass: probes each beat, asks for rosters, ends leases, forgets the long lost.
     pub(crate) fn tick(&mut self, now: Now, orders: &mut Vec<Addressed>) -> Vec<News> {
         let mut news = Vec::new();
         if now.mono >= self.next_beat {
             let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
             self.next_beat = now.mono + limits::STATUS_BEAT;
-            ids.iter().for_each(|id| self.probe(id, now, orders));
+            for id in &ids {
+                self.probe(id, now, orders);
+            }
             self.servers.retain(|_, view| now.mono.since(view.last_heard) < FORGET_AFTER);
         }
         for (id, view) in &mut self.servers {

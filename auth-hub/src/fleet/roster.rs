@@ -210,7 +210,9 @@ mod tests {
 
     fn digest(entries: &[u8]) -> RosterDigest {
         let mut digest = RosterDigest::default();
-        entries.iter().for_each(|n| digest.add(&entry(*n)));
+        for n in entries {
+            digest.add(&entry(*n));
+        }
         digest
     }
 

@@ -61,7 +61,7 @@ pub(crate) struct ServerView {
 }
 
 impl ServerView {
-    pub(crate) fn new(stream: StreamId, key: KeyName, status: Status, now: Now) -> Self {
+    pub(crate) fn new(stream: StreamId, key: KeyName, status: &Status, now: Now) -> Self {
         let mut view = Self {
             boot: status.stamp.boot,
             stream,

@@ -118,7 +118,7 @@ impl Ends {
     }
 
     /// The message, and when to send it again; drops hashes whose time is over. `None` when nothing is owed any more.
-    pub(crate) fn to_send(&mut self, key: &EndKey, now: Mono) -> Option<(BootId, End, Mono)> {
+    pub(crate) fn next_send(&mut self, key: &EndKey, now: Mono) -> Option<(BootId, End, Mono)> {
         self.change(key, |owed| owed.hashes.retain(|_, until| now < *until));
         let owed = self.owed.get_mut(key)?;
         let end = End {
@@ -149,9 +149,9 @@ impl Ends {
         let below = known.max(Some(below)).unwrap_or_default();
         self.settled.insert(key.clone(), Settled { below, ..settled });
         self.change(key, |owed| {
-            hashes.iter().for_each(|hash| {
+            for hash in hashes {
                 owed.hashes.remove(hash);
-            });
+            }
             if below >= owed.below {
                 owed.below = Fence::ZERO;
             }
@@ -170,7 +170,9 @@ impl Ends {
         let keys: Vec<EndKey> = self.of_server(server).cloned().collect();
         let stale = keys.into_iter().filter(|key| self.owed.get(key).is_some_and(|o| o.boot != boot));
         let stale: Vec<EndKey> = stale.collect();
-        stale.iter().for_each(|key| self.forget(key));
+        for key in &stale {
+            self.forget(key);
+        }
         stale
     }
 

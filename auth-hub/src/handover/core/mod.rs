@@ -184,7 +184,7 @@ impl Core {
         let mut fx = Vec::new();
         match input {
             Input::Ask { handover, request, players } => {
-                self.on_ask(handover, request, players, now, &mut fx)
+                self.on_ask(handover, request, players, now, &mut fx);
             }
             Input::Player { handover, account, realm, player } => {
                 self.on_player(handover, account, realm, player, now, &mut fx);
@@ -324,7 +324,7 @@ impl Core {
         }
     }
 
-    fn send(&self, server: &ServerId, boot: BootId, order: Order, fx: &mut Vec<Effect>) {
+    fn send(server: &ServerId, boot: BootId, order: Order, fx: &mut Vec<Effect>) {
         fx.push(Effect::Send(Addressed { server: server.clone(), boot, order }));
     }
 
@@ -334,13 +334,13 @@ impl Core {
         self.ends.prune(now.mono, |(server, player), hash| {
             fleet.get(server).is_some_and(|view| view.roster.has(*player, *hash))
         });
+        let seen: BTreeSet<PlayerId> =
+            fleet.iter().flat_map(|(_, view)| view.roster.entries()).map(|entry| entry.player).collect();
         self.people.retain(|account, realms| {
-            lines.contains_key(&account) || realms.values().any(|p| fleet.entries_of(*p).next().is_some())
+            lines.contains_key(&account) || realms.values().any(|player| seen.contains(player))
         });
         // Whose owners the store could not name, it may name now.
-        let players: BTreeSet<PlayerId> =
-            fleet.iter().flat_map(|(_, view)| view.roster.entries()).map(|entry| entry.player).collect();
-        let unowned = players.into_iter().filter(|player| self.people.owner(*player).is_none());
+        let unowned = seen.into_iter().filter(|player| self.people.owner(*player).is_none());
         self.on_entries(&unowned.collect::<Vec<_>>(), now, fx);
     }
 }

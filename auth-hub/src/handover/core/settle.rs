@@ -147,7 +147,9 @@ impl Core {
         let ids = self.running.keys().copied();
         let waiting: Vec<HandoverId> =
             ids.filter(|id| self.attempt(id).is_some_and(|a| a.yes_at.is_some())).collect();
-        waiting.into_iter().for_each(|id| self.advance(id, now, fx));
+        for id in waiting {
+            self.advance(id, now, fx);
+        }
     }
 
     /// When the attempt must be looked at again if nothing happens before.

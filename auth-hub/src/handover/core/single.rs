@@ -128,7 +128,7 @@ impl Core {
             debug!(target: "handover", server_id = %key.0, "end.forgotten");
             self.ends.forget(key);
         }
-        let Some((boot, end, again)) = self.ends.to_send(key, now.mono) else {
+        let Some((boot, end, again)) = self.ends.next_send(key, now.mono) else {
             self.timers.cancel(&Alarm::End(key.clone()));
             return;
         };
@@ -136,7 +136,7 @@ impl Core {
         if is_again {
             fx.push(Effect::Resent);
         }
-        self.send(&key.0, boot, Order::End(end), fx);
+        Self::send(&key.0, boot, Order::End(end), fx);
         self.timers.set(Alarm::End(key.clone()), again);
     }
 

@@ -56,7 +56,7 @@ fn a_yes_taken_back_before_the_answer_is_a_no() {
     assert!(rig.waits(id));
     let end = shared_msgs::messages::End {
         player: grant.player,
-        below: Default::default(),
+        below: shared_msgs::ids::Fence::ZERO,
         hashes: vec![grant.hash],
         reason: Code::ServerDraining,
         save_within_ms: 0,
