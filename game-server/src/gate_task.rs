@@ -178,9 +178,16 @@ impl GateTask {
 
     fn handle(&mut self, input: Input) {
         let now = self.clock.now();
-        for effect in self.gate.handle(input, now) {
+        let effects = self.gate.handle(input, now);
+        // Before the effects, so that who has been told something sees it in the snapshot too; behind them for the link's state.
+        self.publish();
+        for effect in effects {
             self.carry_out(effect, now.mono);
         }
+        self.publish();
+    }
+
+    fn publish(&self) {
         let link = if self.waiting.is_link_up { LinkState::Up } else { LinkState::Down };
         self.stats.set(Snapshot { occupancy: self.gate.occupancy(), state: self.gate.state(), link });
     }
