@@ -2,3 +2,7 @@
 //! awaiting named events, never by waiting for time.
 
 mod arrivals;
+mod deaths;
+mod fleet;
+mod peak;
+mod sessions;
