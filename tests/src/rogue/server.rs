@@ -66,6 +66,12 @@ impl RogueServer {
         self.clock.now().unix
     }
 
+    /// Goes on as after a reconnect: what it seals from now on is of a new stream.
+    pub fn reconnected(&mut self) {
+        self.stream = StreamId::random(&SystemRng::new());
+        self.seals = Seals::default();
+    }
+
     /// How it would stand with nobody in.
     pub fn stamp(&self) -> Stamp {
         let occupancy = Occupancy { max_players: 10, ..Occupancy::default() };
