@@ -3,7 +3,7 @@
 use hub_tests::client::{GameClient, HubClient};
 use hub_tests::events::log;
 use hub_tests::hub::TestHub;
-use hub_tests::rogue::{self, Heard, RogueHub, RogueServer};
+use hub_tests::rogue::{self, Heard, RogueHub, RogueServer, within};
 use hub_tests::server::{TestServer, fresh_id};
 use shared_msgs::codec;
 use shared_msgs::keys::Purpose;
@@ -187,16 +187,18 @@ async fn a_status_repeated_redirected_or_stale_changes_nothing_at_the_hub() -> a
     let at = server.now() - off;
     let stale = server.seal(Purpose::Status, at, &codec::encode(&server.status(None))?)?;
     server.publish(&topic, &stale).await?;
-    let yours = loop {
-        let heard = server.hear().await?;
-        let complaint = heard.into_iter().find_map(|heard| match heard {
-            Heard::Complaint(SkewNotice::Clocks { yours, .. }) => Some(yours),
-            Heard::Order(..) => None,
-        });
-        if let Some(yours) = complaint {
-            break yours;
+    let complaint = async {
+        loop {
+            let complaint = server.hear().await?.into_iter().find_map(|heard| match heard {
+                Heard::Complaint(SkewNotice::Clocks { yours, .. }) => Some(yours),
+                Heard::Order(..) => None,
+            });
+            if let Some(yours) = complaint {
+                return anyhow::Ok(yours);
+            }
         }
     };
+    let yours = within("the complaint", complaint).await??;
     assert_eq!(yours, at);
     assert_eq!(log().since(mark, "clock.skewed", &[("server_id", &name)]).len(), 1);
     assert_eq!(refused(&name), 3, "as an event, and twice too often");
