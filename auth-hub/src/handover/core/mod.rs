@@ -126,6 +126,8 @@ struct Handover {
     request: HandoverRequest,
     /// Servers that said no or nothing.
     tried: BTreeSet<ServerId>,
+    /// Whether some no was for another reason than a lack of room: then nobody is told that all is full.
+    was_refused_oddly: bool,
     deadline: Mono,
     /// A hub that has just started keeps the client waiting for its fleet until then at most.
     hold_until: Mono,
@@ -268,8 +270,14 @@ impl Core {
         let is_first = line.len() == 1;
         let deadline = now.mono + limits::LOGIN_DEADLINE;
         let hold_until = now.mono + limits::COLD_HOLD;
-        let handover =
-            Handover { request, tried: BTreeSet::new(), deadline, hold_until, stage: Stage::InLine };
+        let handover = Handover {
+            request,
+            tried: BTreeSet::new(),
+            was_refused_oddly: false,
+            deadline,
+            hold_until,
+            stage: Stage::InLine,
+        };
         self.running.insert(id, handover);
         self.timers.set(Alarm::Handover(id), deadline);
         debug!(target: "handover", handover_id = %id, is_first, "handover.asked");

@@ -91,9 +91,13 @@ impl Core {
             return match self.fleet.get(wanted) {
                 None => NoPlace::ServerUnknown,
                 Some(view) if view.state == Draining => NoPlace::ServerDraining,
+                Some(_) if handover.was_refused_oddly => NoPlace::HubBusy,
                 Some(view) if view.is_eligible(now) => NoPlace::ServerFull,
                 Some(_) => NoPlace::NoServerOnline,
             };
+        }
+        if handover.was_refused_oddly {
+            return NoPlace::HubBusy;
         }
         let any_full = self.fleet.iter().any(|(_, view)| view.is_eligible(now));
         if any_full { NoPlace::AllServersFull } else { NoPlace::NoServerOnline }

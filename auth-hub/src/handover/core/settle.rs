@@ -65,6 +65,13 @@ impl Core {
                     fx.push(Effect::GrantRefused);
                 }
                 if is_current {
+                    let is_odd = !matches!(
+                        code,
+                        Code::ServerFull | Code::ServerDraining | Code::ServerStarting | Code::ServerClosed
+                    );
+                    if let Some(handover) = self.running.get_mut(&id) {
+                        handover.was_refused_oddly |= is_odd;
+                    }
                     self.try_next(id, now, fx);
                 }
             }
