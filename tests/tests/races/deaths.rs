@@ -4,7 +4,11 @@ use hub_tests::client::{ClientError, GameClient, HubClient};
 use hub_tests::events::log;
 use hub_tests::hub::{PASSWORD, TestHub};
 use hub_tests::proxy::Way;
-use hub_tests::server::TestServer;
+use hub_tests::rogue::RogueServer;
+use hub_tests::server::{TestServer, fresh_id};
+use shared_msgs::codec;
+use shared_msgs::keys::Purpose;
+use shared_msgs::messages::ServerMessage;
 
 use crate::peak::Peak;
 use crate::sessions::{enter, problem, verdict};
@@ -192,5 +196,44 @@ async fn a_dead_server_without_a_substitute_is_named_so() -> anyhow::Result<()> 
     server.proxy().admit(true);
     server.eligible(mark).await;
     assert_eq!(verdict(&hub.ticket("ada", None).await?).await?, "welcome");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_will_of_an_earlier_connection_that_comes_late_takes_nobody_down() -> anyhow::Result<()> {
+    let hub = TestHub::start().await?;
+    hub.register("ada").await?;
+    let mut server = RogueServer::connect(&hub, &fresh_id("rogue")).await?;
+    let name = server.id().to_string();
+    let id = [("server_id", name.as_str())];
+    let mark = log().mark();
+    server.say(Purpose::Status, &server.status(None)).await?;
+    let probe = server.probe().await?;
+    server.say(Purpose::Status, &server.status(Some(probe))).await?;
+    log().wait(mark, "server.eligible", &id).await;
+    // Sealed at the first connection, as every will is; some brokers deliver it long after the next one is up.
+    let gone = codec::encode(&ServerMessage::Gone { boot: server.stamp().boot })?;
+    let (topic, now) = (server.topic(Purpose::Will), server.now());
+    let late = server.seal(Purpose::Will, now, &gone)?;
+
+    server.reconnected();
+    server.say(Purpose::Status, &server.status(None)).await?;
+    let probe = server.probe().await?;
+    server.say(Purpose::Status, &server.status(Some(probe))).await?;
+    server.publish(&topic, &late).await?;
+    log().wait(mark, "server.will_ignored", &id).await;
+    assert_eq!(log().since(mark, "server.suspect", &id).len(), 0);
+    // Still the place to go.
+    let (ticket, yes) = tokio::join!(hub.ticket("ada", None), async {
+        let grant = server.grant().await?;
+        server.say(Purpose::Events, &server.yes(&grant)).await
+    });
+    yes?;
+    assert_eq!(ticket?.server.id.as_str(), name);
+
+    // The newer connection's own will counts.
+    let will = server.seal(Purpose::Will, now, &gone)?;
+    server.publish(&topic, &will).await?;
+    log().wait(mark, "server.suspect", &id).await;
     Ok(())
 }
