@@ -198,6 +198,7 @@ impl Hub {
                 registration_open: config.accounts.registration,
                 logins: config.throttle.logins(),
                 registrations: config.throttle.registrations(),
+                handovers: config.throttle.handovers(),
             },
         );
         lifecycle.spawn("desk", task.run(inner.clone()));

@@ -12,7 +12,7 @@ use shared_msgs::clock::{Clock, Mono};
 use shared_msgs::codes::Code;
 use shared_msgs::link::LinkEvent;
 use shared_msgs::messages::ServerState;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Inbox, Outbound};
@@ -23,8 +23,6 @@ use crate::stats::{Snapshot, Stats};
 
 /// Commands that may wait for the task; a client that finds it full is refused `server-busy`.
 pub(crate) const COMMANDS_MAX: usize = 4096;
-/// Drains whose report may be waited for at once.
-const DRAINS_MAX: usize = 64;
 /// The clock is looked at this often at least: it may be stepped, or not be the machine's at all.
 const LOOK_MAX: Duration = Duration::from_millis(100);
 /// How long the link may take to say what is left and goodbye; it bounds itself below this.
@@ -33,7 +31,7 @@ const GOODBYE_TIME: Duration = Duration::from_secs(2);
 /// What the SDK's handles ask.
 pub(crate) enum Command {
     Arrive { ticket: Ticket, token: String, answers: mpsc::Sender<Answer> },
-    Drain { within: Option<Duration>, done: oneshot::Sender<DrainReport> },
+    Drain { within: Option<Duration> },
     Shutdown,
 }
 
@@ -66,7 +64,8 @@ pub(crate) struct GateTask {
 pub(crate) struct Waiting {
     clients: BTreeMap<Ticket, mpsc::Sender<Answer>>,
     slots: BTreeMap<SlotId, watch::Sender<SlotState>>,
-    drains: Vec<oneshot::Sender<DrainReport>>,
+    /// A drain is final, so there is one report, for everybody who asks.
+    pub(crate) drained: watch::Sender<Option<DrainReport>>,
     is_superseded: bool,
     is_link_gone: bool,
     is_link_up: bool,
@@ -141,12 +140,7 @@ impl GateTask {
                 self.waiting.clients.insert(ticket, answers);
                 self.handle(Input::Arrive { ticket, token });
             }
-            Command::Drain { within, done } => {
-                if self.waiting.drains.len() < DRAINS_MAX {
-                    self.waiting.drains.push(done);
-                }
-                self.handle(Input::Drain { within });
-            }
+            Command::Drain { within } => self.handle(Input::Drain { within }),
             Command::Shutdown => {}
         }
     }
@@ -225,9 +219,7 @@ impl GateTask {
                 self.events.tell(Event::Drain { within: deadline.map(|deadline| deadline.since(now)) });
             }
             Effect::Drained(report) => {
-                for done in self.waiting.drains.drain(..) {
-                    let _ = done.send(report);
-                }
+                self.waiting.drained.send_replace(Some(report));
             }
             Effect::Superseded { by } => {
                 self.waiting.is_superseded = true;

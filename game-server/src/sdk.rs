@@ -16,7 +16,7 @@ use shared_msgs::link::{self, LinkConfig, LinkConfigError, LinkEvent};
 use shared_msgs::messages::{Occupancy, ServerState};
 use shared_msgs::rng::{Rng, SystemRng};
 use shared_msgs::token::TokenTag;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -70,6 +70,7 @@ struct Shared {
     departures: mpsc::UnboundedSender<Departure>,
     tickets: AtomicU64,
     stats: Arc<Stats>,
+    drained: watch::Receiver<Option<DrainReport>>,
     closed: CancellationToken,
 }
 
@@ -103,6 +104,7 @@ impl GameServer {
         let (wishes, follow) = watch::channel(Wishes { state: config.state, load_percent: 0 });
         let departures = mpsc::unbounded_channel();
         let (event_sender, events) = events::channel();
+        let waiting = Waiting::default();
         let shared = Shared {
             server: config.server_id().clone(),
             boot,
@@ -111,6 +113,7 @@ impl GameServer {
             departures: departures.0.clone(),
             tickets: AtomicU64::new(0),
             stats: Arc::new(Stats::new(config.max_players, config.state)),
+            drained: waiting.drained.subscribe(),
             closed: CancellationToken::new(),
         };
         let engine = Engine {
@@ -123,6 +126,7 @@ impl GameServer {
             events: event_sender,
             tap,
             stats: Arc::clone(&shared.stats),
+            waiting,
         };
         let closed = shared.closed.clone().drop_guard();
         let (started, starting) = std::sync::mpsc::sync_channel(1);
@@ -150,16 +154,18 @@ impl GameServer {
         // One `Delayed` and one `Done`.
         let (sender, answers) = mpsc::channel(2);
         let sent = self.0.commands.try_send(Command::Arrive { ticket, token, answers: sender });
-        match sent {
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+        let departures = match sent {
+            Ok(()) => Some(self.0.departures.clone()),
+            Err(mpsc::error::TrySendError::Closed(_)) => None,
             Err(mpsc::error::TrySendError::Full(command)) => {
                 self.0.stats.count(Err(Code::ServerBusy));
                 if let Command::Arrive { answers, .. } = command {
                     let _ = answers.try_send(Answer::Done(Err(Code::ServerBusy.into())));
                 }
+                None
             }
-        }
-        Redeeming::new(ticket, hello, answers, self.0.departures.clone())
+        };
+        Redeeming::new(ticket, hello, answers, departures)
     }
 
     /// Whether the server takes players. A drain is final: nothing undoes it.
@@ -215,10 +221,10 @@ impl GameServer {
     /// Takes nobody new; who waits is refused, players may finish. Sessions that are left are kicked in time to save before
     /// the limit, and voided at it. Resolves when nobody is left, so by the limit at the latest.
     pub async fn drain(&self, limit: Duration) -> DrainReport {
-        let (done, report) = oneshot::channel();
-        let _ = self.0.commands.send(Command::Drain { within: Some(limit), done }).await;
+        let _ = self.0.commands.send(Command::Drain { within: Some(limit) }).await;
+        let mut drained = self.0.drained.clone();
         // A server that is gone has nobody left.
-        report.await.unwrap_or_default()
+        drained.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default()
     }
 
     /// Answers who waits, voids who is left (drain first), tells the hub, closes the link. Resolves when all that is done.
@@ -250,6 +256,7 @@ struct Engine {
     events: EventSender,
     tap: Option<mpsc::Receiver<LinkEvent>>,
     stats: Arc<Stats>,
+    waiting: Waiting,
 }
 
 impl Engine {
@@ -273,7 +280,8 @@ impl Engine {
     }
 
     fn gate_task(self, tasks: &TaskTracker) -> Result<GateTask, LinkConfigError> {
-        let Self { config, environment, boot, commands, wished, departures, events, tap, stats } = self;
+        let Self { config, environment, boot, commands, wished, departures, events, tap, stats, waiting } =
+            self;
         let Environment { clock, rng } = environment;
         let stop_link = CancellationToken::new();
         let session = BusSession::new(config.key.clone(), boot);
@@ -292,7 +300,7 @@ impl Engine {
             outbound: Outbound::new(sender, &config.key),
             events,
             stats,
-            waiting: Waiting::default(),
+            waiting,
         })
     }
 }

@@ -69,8 +69,8 @@ impl From<Refused> for Refusal {
     }
 }
 
-/// What the gate's task hears of tickets and slots that are dropped. Its queue has no bound of its own: each ticket and each slot says
-/// at most one thing, and both are bounded.
+/// What the gate's task hears of tickets and slots that are dropped. Its queue has no bound of its own: each ticket that the task was
+/// given and each slot says at most one thing, and both are bounded.
 #[derive(Clone, Copy)]
 pub(crate) enum Departure {
     Abandoned(Ticket),
@@ -235,7 +235,8 @@ pub enum Progress {
 pub struct Redeeming {
     ticket: Ticket,
     answers: mpsc::Receiver<Answer>,
-    departures: mpsc::UnboundedSender<Departure>,
+    /// `None` when the gate's task never got the request, and so need not hear of its end.
+    departures: Option<mpsc::UnboundedSender<Departure>>,
     /// Taken with the answer.
     hello: Option<Hello>,
 }
@@ -246,7 +247,7 @@ impl Redeeming {
         ticket: Ticket,
         hello: Hello,
         answers: mpsc::Receiver<Answer>,
-        departures: mpsc::UnboundedSender<Departure>,
+        departures: Option<mpsc::UnboundedSender<Departure>>,
     ) -> Self {
         Self { ticket, answers, departures, hello: Some(hello) }
     }
@@ -294,8 +295,10 @@ impl Future for Redeeming {
 
 impl Drop for Redeeming {
     fn drop(&mut self) {
-        if self.hello.is_some() {
-            let _ = self.departures.send(Departure::Abandoned(self.ticket));
+        if self.hello.is_some()
+            && let Some(departures) = &self.departures
+        {
+            let _ = departures.send(Departure::Abandoned(self.ticket));
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Code {
     ServerDraining,
     /// The server is not ready yet.
     ServerStarting,
-    /// Some queue of the server is at its bound.
+    /// Too many clients wait at the server; the token is still good.
     ServerBusy,
     /// A newer handover of the same player took over.
     Superseded,
@@ -44,6 +44,8 @@ pub enum Code {
     ServerClosed,
     /// The grant's fence is further ahead of the clock than can be.
     FenceTooFarAhead,
+    /// The server can remember no more; the grant was refused, and its token is void.
+    ServerOverloaded,
 }
 
 /// What a refused client does next.
@@ -80,7 +82,7 @@ impl Retry {
 
 impl Code {
     /// All of them, in wire order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::TokenNotGenuine,
         Self::TokenExpired,
         Self::TokenSpent,
@@ -99,6 +101,7 @@ impl Code {
         Self::ClientTooOld,
         Self::ServerClosed,
         Self::FenceTooFarAhead,
+        Self::ServerOverloaded,
     ];
 
     /// The stable name clients and operators see.
@@ -122,6 +125,7 @@ impl Code {
             Self::ClientTooOld => "client-too-old",
             Self::ServerClosed => "server-closed",
             Self::FenceTooFarAhead => "fence-too-far-ahead",
+            Self::ServerOverloaded => "server-overloaded",
         }
     }
 
@@ -135,7 +139,7 @@ impl Code {
             | Self::Cancelled
             | Self::HandoverTimedOut
             | Self::FenceTooFarAhead => Retry::HANDOVER_NOW,
-            Self::ServerFull | Self::ServerStarting | Self::ServerClosed => {
+            Self::ServerFull | Self::ServerStarting | Self::ServerClosed | Self::ServerOverloaded => {
                 Retry::NewHandover { after_ms: 2_000 }
             }
             Self::ServerBusy | Self::HelloTimedOut => Retry::SameToken { after_ms: 1_000 },

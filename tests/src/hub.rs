@@ -54,6 +54,7 @@ impl TestHub {
         config.throttle.name_burst = 100_000;
         config.throttle.address_burst = 100_000;
         config.throttle.registration_burst = 100_000;
+        config.throttle.handover_burst = 100_000;
         Self::start_in(dir, config).await
     }
 

@@ -25,4 +25,4 @@ pub use account::{Account, AccountRow, AccountState, DisplayName, LoginName, New
 pub use passwords::{PasswordPool, PoolConfig, PoolError, Verified};
 pub use phc::{Cost, Phc};
 pub use store::{Store, StoreError};
-pub use throttle::{Throttle, ThrottleConfig, Verdict};
+pub use throttle::{AccountThrottle, Throttle, ThrottleConfig, Verdict};

@@ -1,4 +1,5 @@
-//! How often a password may be tried: per login name, existing or not, and per client address.
+//! How often a password may be tried: per login name, existing or not, and per client address. And how often an account may be
+//! handed over.
 //!
 //! A sans-I/O core: takes `now`, answers at once. Knows neither accounts nor passwords; of a name it keeps a keyed hash
 //! only. Called before hashing, so that a refused attempt costs nothing.
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use ring::hmac;
 use shared_msgs::clock::Mono;
+use shared_msgs::ids::AccountId;
 use shared_msgs::rng::Rng;
 
 use super::account::LoginName;
@@ -124,6 +126,32 @@ impl Throttle {
         let mut key = NameKey::default();
         key.copy_from_slice(&tag.as_ref()[..16]);
         key
+    }
+}
+
+/// How often each account may be handed over: every handover leaves a mark on a game server for minutes, so that a few accounts in
+/// a loop would fill the room that all others need.
+#[derive(Debug)]
+pub struct AccountThrottle(Table<AccountId>);
+
+impl AccountThrottle {
+    /// Empty.
+    pub fn new(bucket: Bucket) -> Self {
+        Self(Table::new(bucket))
+    }
+
+    /// Counts a handover.
+    ///
+    /// # Errors
+    /// The time until one would be allowed; nothing is spent then.
+    pub fn attempt(&mut self, account: AccountId, now: Mono) -> Result<(), Duration> {
+        match self.0.wait(&account, now) {
+            0 => {
+                self.0.charge(account, now);
+                Ok(())
+            }
+            ms => Err(Duration::from_millis(ms)),
+        }
     }
 }
 

@@ -133,7 +133,7 @@ pub struct ThrottleSettings {
     pub name_burst: u32,
     /// Time until one more is allowed.
     pub name_refill_ms: u64,
-    /// Login names remembered.
+    /// Login names remembered, and accounts.
     pub names_max: usize,
     /// Logins from one address in a row.
     pub address_burst: u32,
@@ -145,6 +145,10 @@ pub struct ThrottleSettings {
     pub registration_burst: u32,
     /// Time until one more is allowed.
     pub registration_refill_ms: u64,
+    /// Handovers of one account in a row.
+    pub handover_burst: u32,
+    /// Time until one more is allowed.
+    pub handover_refill_ms: u64,
 }
 
 impl Default for ThrottleSettings {
@@ -158,13 +162,15 @@ impl Default for ThrottleSettings {
             addresses_max: 65_536,
             registration_burst: 20,
             registration_refill_ms: 10_000,
+            handover_burst: 10,
+            handover_refill_ms: 3_000,
         }
     }
 }
 
 impl ThrottleSettings {
     /// Each number with its name.
-    pub(super) fn numbers(&self) -> [(&'static str, u64); 8] {
+    pub(super) fn numbers(&self) -> [(&'static str, u64); 10] {
         [
             ("throttle.name_burst", self.name_burst.into()),
             ("throttle.name_refill_ms", self.name_refill_ms),
@@ -174,6 +180,8 @@ impl ThrottleSettings {
             ("throttle.addresses_max", self.addresses_max as u64),
             ("throttle.registration_burst", self.registration_burst.into()),
             ("throttle.registration_refill_ms", self.registration_refill_ms),
+            ("throttle.handover_burst", self.handover_burst.into()),
+            ("throttle.handover_refill_ms", self.handover_refill_ms),
         ]
     }
 
@@ -201,6 +209,15 @@ impl ThrottleSettings {
             keys_max: self.addresses_max,
         };
         ThrottleConfig { address, ..self.logins() }
+    }
+
+    /// For handovers, of logins as well.
+    pub fn handovers(&self) -> Bucket {
+        Bucket {
+            burst: self.handover_burst,
+            refill: Duration::from_millis(self.handover_refill_ms),
+            keys_max: self.names_max,
+        }
     }
 }
 

@@ -114,6 +114,8 @@ fn what_cannot_work_is_named() {
         ("[passwords]\nqueue_max = 100000", "passwords.queue_max"),
         ("[throttle]\nname_burst = 0", "throttle.name_burst"),
         ("[throttle]\nregistration_refill_ms = 0", "throttle.registration_refill_ms"),
+        ("[throttle]\nhandover_burst = 0", "throttle.handover_burst must be 1"),
+        ("[throttle]\nhandover_refill_ms = 0", "throttle.handover_refill_ms"),
         ("[sessions]\naccess_token_life_s = 0", "sessions.access_token_life_s"),
         ("[sessions]\naccess_token_life_s = 3601", "1 to 3600"),
         ("[database]\npath = \"\"", "database.path is empty"),

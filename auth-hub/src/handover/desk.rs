@@ -1,7 +1,8 @@
 //! The task around the core: the one owner of the fleet view and of every handover.
 //!
 //! Feeds the core with what the HTTP edge asks, what the link brings and what the store answers, and carries out its effects.
-//! Invariant: everything that reaches it comes through a bounded channel, and the core sees one thing at a time.
+//! Invariant: everything that reaches it comes through a bounded channel, and the core sees one thing at a time; who asks is one of at
+//! most [`LOOKUPS_MAX`] that are looked up, or in the core and counted there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use shared_msgs::link::{Lane, LinkEvent, LinkSender};
 use shared_msgs::messages::{HubMessage, Message};
 use shared_msgs::rng::Rng;
 use shared_msgs::topics::Topic;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, info, info_span, warn};
@@ -28,7 +29,8 @@ use crate::heartbeat::Heartbeat;
 
 /// Requests that may wait for the desk.
 const ASKS_MAX: usize = 1_024;
-/// The store's answers that may wait for the desk; as many look-ups run at once.
+/// Requests whose account may be looked up at one time, until the core has them; one more is refused. Also the store's answers that may
+/// wait for the desk.
 const LOOKUPS_MAX: usize = 1_024;
 
 /// How the fleet and the hub's link stand.
@@ -100,11 +102,18 @@ pub(crate) struct DeskTask {
     canary: Canary,
     parts: DeskParts,
     asks: mpsc::Receiver<Ask>,
-    lookups: mpsc::Sender<Input>,
-    looked_up: mpsc::Receiver<Input>,
+    lookups: mpsc::Sender<LookedUp>,
+    looked_up: mpsc::Receiver<LookedUp>,
+    lookup_permits: Arc<Semaphore>,
     waiting: BTreeMap<HandoverId, oneshot::Sender<Result<Placed, Refused>>>,
     link_up: bool,
     lease_ends_counted: u64,
+}
+
+/// What the store said, and the request's permit.
+struct LookedUp {
+    input: Input,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Why the desk stopped unasked.
@@ -137,6 +146,7 @@ impl DeskTask {
             asks: asked,
             lookups,
             looked_up,
+            lookup_permits: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             waiting: BTreeMap::new(),
             link_up: false,
             lease_ends_counted: 0,
@@ -150,11 +160,11 @@ impl DeskTask {
         loop {
             self.parts.heart.beat();
             let now = self.parts.clock.now();
-            if now.mono >= tick_at {
-                if let Err(error) = self.tick() {
-                    error!(target: "handover", %error, "desk.failed");
-                    return;
-                }
+            if now.mono >= tick_at
+                && let Err(error) = self.tick()
+            {
+                error!(target: "handover", %error, "desk.failed");
+                return;
             }
             tick_at = self.core.next_deadline().min(self.canary.next_deadline().unwrap_or(Mono(u64::MAX)));
             let pause = tick_at.since(self.parts.clock.now().mono);
@@ -162,7 +172,7 @@ impl DeskTask {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
                 Some(ask) = self.asks.recv() => self.on_ask(ask),
-                Some(input) = self.looked_up.recv() => self.feed(input),
+                Some(answer) = self.looked_up.recv() => self.on_looked_up(answer),
                 event = self.parts.events.recv() => {
                     let Some(event) = event else {
                         error!(target: "handover", error = %DeskError::LinkEnded, "desk.failed");
@@ -197,6 +207,12 @@ impl DeskTask {
         self.carry_out(effects);
     }
 
+    fn on_looked_up(&mut self, LookedUp { input, permit }: LookedUp) {
+        self.feed(input);
+        // The core has it now, with a bound of its own.
+        drop(permit);
+    }
+
     fn on_ask(&mut self, ask: Ask) {
         match ask {
             Ask::Snapshot(answer) => {
@@ -205,9 +221,13 @@ impl DeskTask {
                 let _ = answer.send(Snapshot { servers, link_up: self.link_up });
             }
             Ask::HandOver(request, handover, answer) => {
+                let Ok(permit) = Arc::clone(&self.lookup_permits).try_acquire_owned() else {
+                    let _ = answer.send(Err(Refused { handover, why: NoPlace::HubBusy }));
+                    return;
+                };
                 self.waiting.insert(handover, answer);
                 let (store, account) = (self.parts.store.clone(), request.account);
-                self.look_up(async move {
+                self.look_up(Some(permit), async move {
                     let players = store.players_of(account).await.unwrap_or_else(|error| {
                         warn!(target: "handover", handover_id = %handover, %error, "store.failed");
                         Vec::new()
@@ -264,7 +284,7 @@ impl DeskTask {
                 }
                 Effect::FindPlayer { handover, account, realm } => {
                     let store = self.parts.store.clone();
-                    self.look_up(async move {
+                    self.look_up(None, async move {
                         let player = store.player_in(account, &realm).await.inspect_err(|error| {
                             warn!(target: "handover", handover_id = %handover, %error, "store.failed");
                         });
@@ -273,7 +293,7 @@ impl DeskTask {
                 }
                 Effect::FindOwners(asked) => {
                     let store = self.parts.store.clone();
-                    self.look_up(async move {
+                    self.look_up(None, async move {
                         let found = store.owners(&asked).await.unwrap_or_else(|error| {
                             warn!(target: "handover", %error, "store.failed");
                             Vec::new()
@@ -283,7 +303,7 @@ impl DeskTask {
                 }
                 Effect::StoreCeiling(ceiling) => {
                     let store = self.parts.store.clone();
-                    self.look_up(async move {
+                    self.look_up(None, async move {
                         let stored = store.raise_clock_ceiling(ceiling).await.inspect_err(|error| {
                             warn!(target: "handover", %error, "store.failed");
                         });
@@ -327,14 +347,21 @@ impl DeskTask {
     }
 
     /// Asks the store beside the desk's own work; the answer comes back as an input.
-    fn look_up(&self, question: impl Future<Output = Input> + Send + 'static) {
+    fn look_up(
+        &self,
+        permit: Option<OwnedSemaphorePermit>,
+        question: impl Future<Output = Input> + Send + 'static,
+    ) {
         let answers = self.lookups.clone();
         let ask = async move {
             let input = question.await;
-            if answers.send(input).await.is_err() {
+            if answers.send(LookedUp { input, permit }).await.is_err() {
                 info!(target: "handover", "desk.gone");
             }
         };
         self.parts.tasks.spawn(ask.instrument(info_span!("lookup")));
     }
 }
+
+#[cfg(test)]
+mod tests;

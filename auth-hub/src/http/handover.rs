@@ -76,13 +76,15 @@ pub(super) fn may_play(account: &Account) -> Result<(), Problem> {
     }
 }
 
-/// Finds a place, and tells the log.
+/// Finds a place, and tells the log. An account that asks too often does not reach the desk.
 pub(super) async fn place(
     state: &HttpState,
     account: &Account,
     Wishes { server, region }: Wishes,
     started: Mono,
 ) -> Result<Placed, Problem> {
+    let counted = state.handovers().attempt(account.id, state.mono());
+    counted.map_err(|retry_after| Problem::retry(Kind::TooManyAttempts, retry_after))?;
     let name = account.display_name.to_string();
     let request = HandoverRequest { account: account.row, name, server, region };
     let result = state.parts().desk.hand_over(request).await;

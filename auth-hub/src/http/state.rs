@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accounts::{PasswordPool, Store, Throttle, ThrottleConfig};
+use crate::accounts::throttle::Bucket;
+use crate::accounts::{AccountThrottle, PasswordPool, Store, Throttle, ThrottleConfig};
 use crate::handover::{Desk, HandoverRequest, Placed, Refused, Snapshot};
 use crate::metrics::Metrics;
 use crate::sessions::AccessTokens;
@@ -96,6 +97,8 @@ pub struct HttpSettings {
     pub logins: ThrottleConfig,
     /// How often one may register.
     pub registrations: ThrottleConfig,
+    /// How often an account may be handed over.
+    pub handovers: Bucket,
 }
 
 #[derive(Debug)]
@@ -106,6 +109,7 @@ struct Inner {
     requests: Semaphore,
     logins: Mutex<Throttle>,
     registrations: Mutex<Throttle>,
+    handovers: Mutex<AccountThrottle>,
 }
 
 /// Shared by all requests. Cheap to clone.
@@ -123,6 +127,7 @@ impl HttpState {
         Self(Arc::new(Inner {
             logins: Mutex::new(Throttle::new(settings.logins, rng)),
             registrations: Mutex::new(Throttle::new(settings.registrations, rng)),
+            handovers: Mutex::new(AccountThrottle::new(settings.handovers)),
             requests: Semaphore::new(settings.requests_max.min(Semaphore::MAX_PERMITS)),
             parts,
             settings,
@@ -167,5 +172,9 @@ impl HttpState {
 
     pub(super) fn registrations(&self) -> MutexGuard<'_, Throttle> {
         self.0.registrations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn handovers(&self) -> MutexGuard<'_, AccountThrottle> {
+        self.0.handovers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

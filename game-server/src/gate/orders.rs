@@ -52,9 +52,9 @@ impl Gate {
         if !self.ledger.has_room_for(grant.player) {
             return Some(Code::ServerFull);
         }
-        let is_busy =
+        let is_full =
             !self.marks.has_room(self.ledger.held_len()) || self.marks.may_be_unmarked(grant.expires_at, now);
-        is_busy.then_some(Code::ServerBusy)
+        is_full.then_some(Code::ServerOverloaded)
     }
 
     fn refuse_grant(&mut self, grant: &Grant, code: Code, now: Now) {

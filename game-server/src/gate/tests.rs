@@ -10,7 +10,7 @@ mod status;
 use std::time::Duration;
 
 use shared_msgs::clock::{Mono, Now, UnixMs};
-use shared_msgs::codes::Code;
+use shared_msgs::codes::{Code, Retry};
 use shared_msgs::ids::{BootId, Fence, HandoverId, PlayerId, ServerId, TokenHash};
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::limits;

@@ -1,5 +1,7 @@
 //! The SDK without a broker: the hub is played by hand, the clock moved by hand.
 
+use std::task::Poll;
+
 use shared_msgs::link::LinkError;
 use shared_msgs::messages::Order;
 
@@ -163,6 +165,58 @@ async fn a_drain_reports_who_left_and_who_was_voided() {
     };
     let (report, ()) = tokio::join!(game.drain(limit), steps);
     assert_eq!(report, DrainReport { left: 1, voided: 1 });
+}
+
+#[tokio::test]
+async fn every_drain_hears_the_report_however_many_wait() {
+    let (mut hub, _events) = HandHub::start();
+    let (inside, late) = (hub.issue(1), hub.issue(2));
+    hub.grant(&inside).await;
+    let slot = hub.game.redeem(inside.hello()).await.unwrap();
+    let mut drains: Vec<_> = (0..200).map(|_| Box::pin(hub.game.drain(Duration::from_secs(10)))).collect();
+    for drain in &mut drains {
+        let is_pending = std::future::poll_fn(|cx| Poll::Ready(drain.as_mut().poll(cx).is_pending())).await;
+        assert!(is_pending);
+        tokio::task::yield_now().await;
+    }
+    // Behind all of them in the queue, so they all have been heard.
+    assert_eq!(hub.game.redeem(late.hello()).await.unwrap_err().code(), Code::ServerDraining);
+    slot.leave().await;
+    for drain in drains {
+        assert_eq!(drain.await, DrainReport { left: 1, voided: 0 });
+    }
+    assert_eq!(
+        hub.game.drain(Duration::ZERO).await,
+        DrainReport { left: 1, voided: 0 },
+        "and so does the next"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_found_no_room_leaves_nothing_behind() {
+    let (commands, _never_taken) = mpsc::channel(1);
+    let (departures, mut departed) = mpsc::unbounded_channel();
+    let shared = Shared {
+        server: config().server_id().clone(),
+        boot: BootId::default(),
+        commands,
+        wishes: watch::Sender::new(Wishes { state: ServerState::Online, load_percent: 0 }),
+        departures,
+        tickets: AtomicU64::new(0),
+        stats: Arc::new(Stats::new(1, ServerState::Online)),
+        drained: watch::Sender::new(None).subscribe(),
+        closed: CancellationToken::new(),
+    };
+    let game = GameServer(Arc::new(shared));
+    let queued = game.begin_redeem(Hello::default());
+    drop(game.begin_redeem(Hello::default()));
+    assert!(departed.try_recv().is_err(), "dropped unanswered");
+    let mut busy = game.begin_redeem(Hello::default());
+    assert_eq!(refused(&mut busy).await.code(), Code::ServerBusy);
+    drop(busy);
+    assert!(departed.try_recv().is_err());
+    drop(queued);
+    assert!(matches!(departed.try_recv(), Ok(Departure::Abandoned(_))));
 }
 
 #[tokio::test]

@@ -87,6 +87,32 @@ async fn a_refused_handover_names_its_id_and_gives_no_new_token() {
 }
 
 #[tokio::test]
+async fn an_account_in_a_loop_does_not_reach_the_desk() {
+    let handovers = Bucket { burst: 2, refill: Duration::from_secs(3), keys_max: 100 };
+    let api = TestApi::start_with(HttpSettings { handovers, ..settings() }).await;
+    let [bob, eve] = [api.account("bob").await, api.account("eve").await];
+    // A login's handover counts like any other.
+    assert_eq!(api.log_in("bob", PASSWORD).await.status, 200);
+    let again = async |id| api.send(with_bearer(issue(id).expose(), &json!({}))).await;
+    assert_eq!(again(bob.id).await.status, 200);
+    let reply = again(bob.id).await;
+    reply.problem(429, "too-many-attempts");
+    assert_eq!((reply.retry_after_s(), reply.json.get("access_token")), (3, None));
+    let reply = api.log_in("bob", PASSWORD).await;
+    reply.problem(429, "too-many-attempts");
+    assert_eq!((reply.retry_after_s(), &reply.json["access_token_expires_in_s"]), (3, &json!(900)));
+    assert!(reply.json["access_token"].is_string(), "the password was right");
+    assert_eq!(api.desk.asked.lock().unwrap().len(), 2);
+
+    let session = json!({ "login": "bob", "password": PASSWORD, "handover": false });
+    assert_eq!(api.post("/auth/login", &session).await.status, 200, "no place, no handover");
+    assert_eq!(again(eve.id).await.status, 200, "everybody has their own");
+    api.clock.advance(Duration::from_secs(3));
+    assert_eq!(again(bob.id).await.status, 200);
+    again(bob.id).await.problem(429, "too-many-attempts");
+}
+
+#[tokio::test]
 async fn impossible_wishes_are_named() {
     let api = TestApi::start().await;
     let bob = api.account("bob").await;

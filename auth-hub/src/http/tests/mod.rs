@@ -159,6 +159,7 @@ pub(super) fn settings() -> HttpSettings {
         registration_open: true,
         logins: ThrottleConfig { name: bucket(3), address: bucket(20) },
         registrations: ThrottleConfig { name: bucket(5), address: bucket(4) },
+        handovers: bucket(20),
     }
 }
 

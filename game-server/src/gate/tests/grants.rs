@@ -118,10 +118,12 @@ fn at_the_bound_of_marks_grants_are_refused_and_stay_refused_and_nothing_is_forg
     bench.pass(ms(10_000));
     let (second, third) = (bench.issue(2, 2), bench.issue(3, 3));
     bench.grant(&second);
-    let busy = [(Verdict::Refused(Code::ServerBusy), false)];
+    let full = [(Verdict::Refused(Code::ServerOverloaded), false)];
     bench.show(&third);
     let out = bench.grant(&third);
-    assert_eq!((replies(&out), refused(&out)), (busy.to_vec(), Code::ServerBusy));
+    assert_eq!((replies(&out), refused(&out)), (full.to_vec(), Code::ServerOverloaded));
+    let retry = Code::ServerOverloaded.retry();
+    assert_eq!(retry, Retry::NewHandover { after_ms: 2_000 }, "this token never works again");
     bench.handle(Input::Leave(slot));
     assert_eq!(refused(&bench.show(&first)), Code::TokenSpent, "not forgotten");
     bench.pass(LIFE);
@@ -129,7 +131,7 @@ fn at_the_bound_of_marks_grants_are_refused_and_stay_refused_and_nothing_is_forg
     assert_eq!(bench.gate.marks.iter().count(), 1, "the first mark is gone");
     // Our clock is set back: the refused grant looks alive again, but keeps its answer.
     bench.now.unix = UnixMs(START);
-    assert_eq!(replies(&bench.grant(&third)), busy);
+    assert_eq!(replies(&bench.grant(&third)), full);
     bench.pass(limits::CLOSED_LIFE);
     bench.enter(3, 4);
 }

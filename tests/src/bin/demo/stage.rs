@@ -53,6 +53,8 @@ fn hub_settings(http: &str, mqtt: &str) -> BTreeMap<String, String> {
         // All players come from one address here.
         ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "10000"),
         ("AUTH_HUB__THROTTLE__REGISTRATION_BURST", "10000"),
+        // Some of them move about more than people do.
+        ("AUTH_HUB__THROTTLE__HANDOVER_BURST", "10000"),
     ];
     settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }

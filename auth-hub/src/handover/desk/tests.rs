@@ -1,0 +1,71 @@
+//! The desk's own bounds, with a store that cannot answer while the test does not wait.
+
+use std::net::Ipv4Addr;
+
+use prometheus_client::registry::Registry;
+use shared_msgs::clock::SystemClock;
+use shared_msgs::keys::FleetKeys;
+use shared_msgs::link::{self, BrokerAddr, LinkConfig};
+use shared_msgs::rng::SystemRng;
+
+use super::*;
+use crate::accounts::AccountRow;
+use crate::bus::HubSession;
+
+/// A desk whose link finds no broker.
+async fn desk(dir: &std::path::Path) -> DeskTask {
+    let (rng, clock): (Arc<dyn Rng>, Arc<dyn Clock>) =
+        (Arc::new(SystemRng::new()), Arc::new(SystemClock::new()));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let path = dir.join("hub.sqlite");
+    let store = Store::open(&path, &tasks, &stop, Arc::clone(&rng), Arc::clone(&clock)).await.unwrap();
+    let fleet = Arc::new(FleetKeys::generate(&*rng));
+    let keys = Arc::new(KeyRing::new(fleet, [], "hub-1".parse().unwrap(), &*rng));
+    let nowhere = BrokerAddr { host: Ipv4Addr::LOCALHOST.to_string(), port: 1 };
+    let config = LinkConfig::new(vec![nowhere], "hub-1".to_owned(), "hub-1".to_owned(), keys.hub_password());
+    let session = HubSession::new(Arc::clone(&keys));
+    let (link, events) =
+        link::spawn(config, session, Arc::clone(&clock), Arc::clone(&rng), &tasks, stop).unwrap();
+    DeskTask::new(DeskParts {
+        store,
+        keys,
+        clock,
+        rng,
+        meters: Meters::register(&mut Registry::default()),
+        servers_max: 4,
+        stored_ceiling: 0,
+        link,
+        events,
+        heart: Heartbeat::default(),
+        tasks,
+    })
+    .1
+}
+
+fn ask(desk: &mut DeskTask, n: usize) -> (HandoverId, oneshot::Receiver<Result<Placed, Refused>>) {
+    let handover = HandoverId((n as u128).to_be_bytes());
+    let account = AccountRow::from_raw(i64::try_from(n).unwrap());
+    let request = HandoverRequest { account, name: String::new(), server: None, region: None };
+    let (answer, answered) = oneshot::channel();
+    desk.on_ask(Ask::HandOver(request, handover, answer));
+    (handover, answered)
+}
+
+#[tokio::test]
+async fn who_cannot_be_looked_up_is_refused_at_once_and_does_not_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(dir.path()).await;
+    // Nothing else runs on this thread until we wait: none of them has its answer from the store.
+    let mut waiting: Vec<_> = (0..LOOKUPS_MAX).map(|n| ask(&mut desk, n).1).collect();
+    assert!(waiting.iter_mut().all(|answered| answered.try_recv().is_err()));
+    let (handover, mut answered) = ask(&mut desk, LOOKUPS_MAX);
+    assert_eq!(answered.try_recv().unwrap().unwrap_err(), Refused { handover, why: NoPlace::HubBusy });
+    assert_eq!(desk.waiting.len(), LOOKUPS_MAX);
+
+    // What the store has said, but the core has not heard, still counts.
+    let first = desk.looked_up.recv().await.unwrap();
+    assert!(ask(&mut desk, LOOKUPS_MAX).1.try_recv().is_ok());
+    desk.on_looked_up(first);
+    assert!(ask(&mut desk, LOOKUPS_MAX).1.try_recv().is_err(), "there is room for one");
+    assert!(ask(&mut desk, LOOKUPS_MAX + 1).1.try_recv().is_ok(), "and for no more");
+}
