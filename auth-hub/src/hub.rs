@@ -16,10 +16,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::accounts::{OpenError, PasswordPool, PoolStartError, Store, StoreError};
+use crate::accounts::passwords::PoolStartError;
+use crate::accounts::store::OpenError;
+use crate::accounts::{PasswordPool, Store, StoreError};
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
-use crate::handover::{DeskParts, DeskTask, Meters};
+use crate::handover::{DeskParts, DeskTask, Meters, fences_are_startable};
+use crate::heartbeat::Heartbeat;
 use crate::http::{HttpParts, HttpSettings, HttpState, router, serve};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
@@ -56,6 +59,11 @@ pub enum StartError {
     /// The accounts' database does not answer.
     #[error("database: {0}")]
     Store(#[from] StoreError),
+    /// Fences already issued are so far ahead that every game server would refuse the next ones.
+    #[error(
+        "this machine's clock is minutes behind the one the hub ran by before: set it right, or wait until it has caught up"
+    )]
+    ClockBehind,
     /// The password threads did not start.
     #[error("password pool: {0}")]
     Passwords(#[from] PoolStartError),
@@ -102,12 +110,16 @@ impl Hub {
         let Environment { clock, rng } = environment.clone();
         let fleet: FleetKeys = keyfile::load_or_create(&config.keys.fleet_key_file, &*rng)?;
         let path = &config.database.path;
-        let store = Store::open(path, lifecycle.tasks(), lifecycle.soft(), rng.clone(), clock.clone()).await?;
+        let death = watched(lifecycle, "store");
+        let store = Store::open(path, lifecycle.tasks(), &death, rng.clone(), clock.clone()).await?;
         let stored_ceiling = store.clock_ceiling().await?;
+        if !fences_are_startable(stored_ceiling, clock.now().unix) {
+            return Err(StartError::ClockBehind);
+        }
         let revoked = store.lowest_generations().await?;
         let keys = Arc::new(KeyRing::new(Arc::new(fleet), revoked, HubId::random(&*rng), &*rng));
         let pool = config.passwords.pool().map_err(InvalidConfig::Cost)?;
-        let passwords = Arc::new(PasswordPool::start(pool, lifecycle.soft(), &rng, &clock)?);
+        let passwords = Arc::new(PasswordPool::start(pool, &watched(lifecycle, "passwords"), &rng, &clock)?);
         let broker_config = BrokerConfig {
             listen: config.mqtt.listen,
             connections_max: config.mqtt.connections_max,
@@ -138,11 +150,11 @@ impl Hub {
     }
 
     /// Spawns everything on the lifecycle. The hub then runs until the lifecycle stops it: HTTP finishes its requests first,
-    /// the desk, the link and the broker follow, the database is closed last.
+    /// the desk, the link and the broker follow, the database is closed last. Gives the desk's heartbeat, for a watch.
     ///
     /// # Errors
     /// When the hub's own link cannot be set up.
-    pub fn start(self, lifecycle: &Lifecycle) -> Result<(), StartError> {
+    pub fn start(self, lifecycle: &Lifecycle) -> Result<Heartbeat, StartError> {
         let Self { http, broker, keys, store, passwords, stored_ceiling, config, environment, .. } = self;
         let Environment { clock, rng } = environment;
         // Stops only when HTTP has answered what it took: the desk must still work for those requests.
@@ -153,7 +165,9 @@ impl Hub {
         let mut metrics = Metrics::new();
         let meters = Meters::register(metrics.registry_mut());
         metrics.watch_passwords(&passwords);
-        let access = AccessTokens::new(&keys.access_token_seed(), config.sessions.access_token_life());
+        let access =
+            AccessTokens::new(&keys.fleet().access_token_seed(), config.sessions.access_token_life());
+        let heart = Heartbeat::default();
         let (desk, task) = DeskTask::new(DeskParts {
             store: store.clone(),
             keys,
@@ -164,6 +178,7 @@ impl Hub {
             stored_ceiling,
             link,
             events,
+            heart: heart.clone(),
             tasks: lifecycle.tasks().clone(),
         });
         let state = HttpState::new(
@@ -193,8 +208,21 @@ impl Hub {
             store.close().await;
             info!(target: "handover", "hub.stopped");
         });
-        Ok(())
+        Ok(heart)
     }
+}
+
+/// A token for a part that is no task of ours: whoever cancels it says that the part died, and the hub stops with a failure.
+fn watched(lifecycle: &Lifecycle, name: &'static str) -> CancellationToken {
+    let (death, soft) = (CancellationToken::new(), lifecycle.soft().clone());
+    let died = death.clone();
+    lifecycle.spawn(name, async move {
+        tokio::select! {
+            () = died.cancelled() => {}
+            () = soft.cancelled() => {}
+        }
+    });
+    death
 }
 
 /// The hub is an ordinary MQTT client of its broker, on a listener of its own that no crowd can fill.

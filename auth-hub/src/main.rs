@@ -1,6 +1,6 @@
 //! `auth-hub`: arguments, settings, logs, and then what was asked.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -19,8 +19,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = Config::load(cli.config.as_deref())?;
     shared_msgs::process::init_telemetry(config.log.format, &config.log.filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
+    let stdin = io::stdin();
     let mut terminal = Terminal {
-        input: &mut io::BufReader::new(io::stdin()),
+        interactive: stdin.is_terminal(),
+        input: &mut io::BufReader::new(stdin),
         output: &mut io::stdout(),
         complaints: &mut io::stderr(),
     };

@@ -138,12 +138,12 @@ impl Code {
             Self::ServerFull | Self::ServerStarting | Self::ServerClosed => {
                 Retry::NewHandover { after_ms: 2_000 }
             }
-            Self::ServerBusy => Retry::SameToken { after_ms: 1_000 },
-            Self::HelloTimedOut | Self::MalformedHello => Retry::SameToken { after_ms: 0 },
+            Self::ServerBusy | Self::HelloTimedOut => Retry::SameToken { after_ms: 1_000 },
             Self::Superseded
             | Self::ConnectedElsewhere
             | Self::Kicked
             | Self::Banned
+            | Self::MalformedHello
             | Self::ClientTooOld => Retry::Never,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use serde::Deserialize;
 use shared_msgs::codes::Retry;
 use shared_msgs::frames::{self, ClientFrame, FrameError, Hello, ServerFrame};
@@ -224,10 +225,31 @@ impl Outcome {
     }
 }
 
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Welcome { name, server, .. } => write!(f, "welcome to {server}, {name}"),
+            Self::Refused { code, retry, handover } => {
+                let next = match retry {
+                    Retry::Never => "do not try again".to_owned(),
+                    Retry::SameToken { after_ms } => format!("try again in {after_ms} ms"),
+                    Retry::NewHandover { after_ms: 0 } => "ask the hub again".to_owned(),
+                    Retry::NewHandover { after_ms } => format!("ask the hub again in {after_ms} ms"),
+                };
+                write!(f, "refused: {code} ({next}")?;
+                handover.map_or(Ok(()), |id| write!(f, "; handover {id}"))?;
+                f.write_str(")")
+            }
+        }
+    }
+}
+
 /// A connection to a game server.
 #[derive(Debug)]
 pub struct GameClient {
     stream: TcpStream,
+    /// Received and not yet a whole frame.
+    buffer: BytesMut,
     /// Whether the server said that it waits for the grant.
     pub delayed: bool,
     /// From hello to the last word on it.
@@ -242,7 +264,7 @@ impl GameClient {
     pub async fn connect(address: &str) -> Result<Self, ClientError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, delayed: false, answered_in: Duration::ZERO })
+        Ok(Self { stream, buffer: BytesMut::new(), delayed: false, answered_in: Duration::ZERO })
     }
 
     /// Says hello and does not wait.
@@ -275,17 +297,34 @@ impl GameClient {
         tokio::time::timeout(PATIENCE, self.read()).await.map_err(|_| ClientError::Silent)?
     }
 
-    async fn read(&mut self) -> Result<ServerFrame, ClientError> {
+    /// As [`GameClient::next`], for as long as it takes. Cancel-safe: what came of a frame so far is kept.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub async fn read(&mut self) -> Result<ServerFrame, ClientError> {
         loop {
-            let mut prefix = [0; frames::LENGTH_BYTES];
-            self.stream.read_exact(&mut prefix).await?;
-            let mut body = vec![0; frames::frame_length(prefix)?];
-            self.stream.read_exact(&mut body).await?;
-            match frames::decode(&body) {
-                Err(FrameError::UnknownTag(_)) => {}
-                frame => return Ok(frame?),
+            match self.take_frame() {
+                Some(Err(ClientError::Frame(FrameError::UnknownTag(_)))) => {}
+                Some(frame) => return frame,
+                None if self.stream.read_buf(&mut self.buffer).await? == 0 => {
+                    return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+                }
+                None => {}
             }
         }
+    }
+
+    fn take_frame(&mut self) -> Option<Result<ServerFrame, ClientError>> {
+        let prefix = *self.buffer.first_chunk()?;
+        let len = match frames::frame_length(prefix) {
+            Ok(len) => frames::LENGTH_BYTES + len,
+            Err(error) => return Some(Err(error.into())),
+        };
+        if self.buffer.len() < len {
+            return None;
+        }
+        let frame = self.buffer.split_to(len);
+        Some(frames::decode(&frame[frames::LENGTH_BYTES..]).map_err(ClientError::from))
     }
 
     /// Waits for the last word on the hello.

@@ -104,10 +104,10 @@ impl EventLog {
                 let _ = grown.changed().await;
             }
         };
-        match tokio::time::timeout(PATIENCE, look).await {
-            Ok(found) => found,
-            Err(_) => panic!("no {count} × {name} {fields:?}; since the mark came:\n{}", self.story(mark)),
-        }
+        let found = tokio::time::timeout(PATIENCE, look).await.ok();
+        found.unwrap_or_else(|| {
+            panic!("no {count} × {name} {fields:?}; since the mark came:\n{}", self.story(mark))
+        })
     }
 
     /// The events since `mark`, a line each.

@@ -2,5 +2,8 @@
 
 pub mod client;
 pub mod events;
+pub mod hub;
 pub mod process;
 pub mod proxy;
+pub mod rogue;
+pub mod server;

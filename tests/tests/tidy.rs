@@ -1,5 +1,7 @@
 //! House rules that a machine can check.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +35,7 @@ fn files(ending: &str) -> Vec<(PathBuf, String)> {
     paths.into_iter().map(read).collect()
 }
 
-fn complain(what: &str, found: Vec<String>) {
+fn complain(what: &str, found: &[String]) {
     assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
 }
 
@@ -43,14 +45,14 @@ fn no_source_file_is_long() {
     let long = long.filter(|(_, lines)| *lines > LINES_MAX);
     complain(
         "longer than the limit",
-        long.map(|(path, lines)| format!("{} ({lines})", path.display())).collect(),
+        &long.map(|(path, lines)| format!("{} ({lines})", path.display())).collect::<Vec<_>>(),
     );
 }
 
 #[test]
 fn every_source_file_says_what_it_is() {
     let bare = files(".rs").into_iter().filter(|(_, text)| !text.starts_with("//!"));
-    complain("no //! at the top", bare.map(|(path, _)| path.display().to_string()).collect());
+    complain("no //! at the top", &bare.map(|(path, _)| path.display().to_string()).collect::<Vec<_>>());
 }
 
 #[test]
@@ -72,7 +74,7 @@ fn each_vendor_is_named_in_one_room() {
             }
         }
     }
-    complain("a vendor outside its room", found);
+    complain("a vendor outside its room", &found);
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn rooms_do_not_import_their_neighbours() {
             }
         }
     }
-    complain("an import against the direction", found);
+    complain("an import against the direction", &found);
 }
 
 #[test]
@@ -113,18 +115,18 @@ fn nothing_is_left_unfinished_or_switched_off() {
     for (path, text) in files(".rs") {
         found.extend(words.iter().filter(|w| text.contains(**w)).map(|w| format!("{}: {w}", path.display())));
     }
-    complain("unfinished", found);
+    complain("unfinished", &found);
 }
 
 #[test]
-fn tests_order_events_and_do_not_sleep() {
+fn tests_order_events_and_never_nap() {
     let is_test = |path: &Path| {
         let at = path.display().to_string();
         at.contains("/tests/") || at.ends_with("tests.rs")
     };
     let naps = files(".rs").into_iter().filter(|(path, _)| is_test(path));
     let naps = naps.filter(|(_, text)| text.contains(concat!("sleep", "(")));
-    complain("sleeps", naps.map(|(path, _)| path.display().to_string()).collect());
+    complain("sleeps", &naps.map(|(path, _)| path.display().to_string()).collect::<Vec<_>>());
 }
 
 #[test]
@@ -151,5 +153,5 @@ fn paths_in_the_documents_exist() {
             }
         }
     }
-    complain("no such path", broken);
+    complain("no such path", &broken);
 }

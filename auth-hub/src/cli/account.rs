@@ -2,7 +2,7 @@
 //!
 //! Knows arguments and texts; the rules are those of the accounts room. Works on the database file, beside a running hub or without one.
 
-use std::io::{BufRead, Read as _, Write as _};
+use std::io::{BufRead, Read as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -80,25 +80,24 @@ async fn perform(
     store: &Store,
     terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let out = &mut *terminal.output;
     match command {
         AccountCommand::Add { login, display_name } => {
             let display_name = display_name.map_or_else(|| login.as_str().parse(), Ok)?;
-            let password = read_password(terminal.input)?;
+            let password = read_password(terminal)?;
             let account = admin::add(store, &pool(config)?, login, display_name, password).await?;
-            writeln!(out, "added {} {}", account.login, account.id)?;
+            writeln!(terminal.output, "added {} {}", account.login, account.id)?;
         }
         AccountCommand::Show { login } => {
             let account = admin::find(store, &login).await?;
             let players = store.players_of(account.row).await?;
             let Account { id, login, display_name, state, created, row: _, phc: _ } = account;
-            writeln!(out, "login         {login}")?;
-            writeln!(out, "display name  {display_name}")?;
-            writeln!(out, "account id    {id}")?;
-            writeln!(out, "state         {state}")?;
-            writeln!(out, "created       {created} ms since 1970")?;
+            writeln!(terminal.output, "login         {login}")?;
+            writeln!(terminal.output, "display name  {display_name}")?;
+            writeln!(terminal.output, "account id    {id}")?;
+            writeln!(terminal.output, "state         {state}")?;
+            writeln!(terminal.output, "created       {created} ms since 1970")?;
             for (realm, player) in players {
-                writeln!(out, "player id     {player} in {realm}")?;
+                writeln!(terminal.output, "player id     {player} in {realm}")?;
             }
         }
         AccountCommand::List => {
@@ -109,24 +108,24 @@ async fn perform(
                 after = Some(last.login.clone());
                 for account in &page {
                     let Account { id, login, display_name, state, .. } = account;
-                    writeln!(out, "{login}\t{state}\t{id}\t{display_name}")?;
+                    writeln!(terminal.output, "{login}\t{state}\t{id}\t{display_name}")?;
                 }
             }
         }
         AccountCommand::SetPassword { login } => {
             // Asked first, so that nobody types a password for nothing.
             admin::find(store, &login).await?;
-            let password = read_password(terminal.input)?;
+            let password = read_password(terminal)?;
             admin::set_password(store, &pool(config)?, &login, password).await?;
-            writeln!(out, "password of {login} set")?;
+            writeln!(terminal.output, "password of {login} set")?;
         }
         AccountCommand::Disable { login } => {
             admin::set_state(store, &login, AccountState::Disabled).await?;
-            writeln!(out, "{login} is disabled")?;
+            writeln!(terminal.output, "{login} is disabled")?;
         }
         AccountCommand::Enable { login } => {
             admin::set_state(store, &login, AccountState::Active).await?;
-            writeln!(out, "{login} is active")?;
+            writeln!(terminal.output, "{login} is active")?;
         }
         AccountCommand::Import { file } => return import_file(store, &file, terminal).await,
     }
@@ -154,7 +153,7 @@ async fn import_file(store: &Store, file: &Path, terminal: &mut Terminal<'_>) ->
 }
 
 /// A pool of one thread, for one hash.
-fn pool(config: &Config) -> anyhow::Result<PasswordPool> {
+pub(super) fn pool(config: &Config) -> anyhow::Result<PasswordPool> {
     let (rng, clock): (Arc<dyn Rng>, Arc<dyn Clock>) =
         (Arc::new(SystemRng::new()), Arc::new(SystemClock::new()));
     let config = PoolConfig { threads: NonZeroUsize::MIN, ..config.passwords.pool()? };
@@ -162,11 +161,15 @@ fn pool(config: &Config) -> anyhow::Result<PasswordPool> {
 }
 
 /// One line.
-fn read_password(input: &mut (dyn BufRead + Send)) -> anyhow::Result<Password> {
+fn read_password(terminal: &mut Terminal<'_>) -> anyhow::Result<Password> {
+    if terminal.interactive {
+        write!(terminal.complaints, "Password (shown as you type): ")?;
+        terminal.complaints.flush()?;
+    }
     // A longer line is refused by its length; there is no need to read all of it. One allocation, so that one wipe gets it all.
     let limit = PASSWORD_BYTES_MAX + 3;
     let mut line = Zeroizing::new(Vec::with_capacity(limit));
-    input.take(limit as u64).read_until(b'\n', &mut line)?;
+    (&mut *terminal.input).take(limit as u64).read_until(b'\n', &mut line)?;
     let text = line.strip_suffix(b"\n").unwrap_or(&line);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     ensure!(!text.is_empty(), "no password on standard input");

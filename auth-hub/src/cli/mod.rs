@@ -64,7 +64,9 @@ pub struct Terminal<'a> {
     pub input: &'a mut (dyn BufRead + Send),
     /// Results.
     pub output: &'a mut (dyn Write + Send),
-    /// Complaints about single lines.
+    /// Whether somebody types the input, and wants to be asked.
+    pub interactive: bool,
+    /// Questions, and complaints about single lines.
     pub complaints: &'a mut (dyn Write + Send),
 }
 
@@ -80,7 +82,7 @@ impl std::fmt::Debug for Terminal<'_> {
 /// Why it was not done.
 pub async fn run(command: Command, config: Config, terminal: &mut Terminal<'_>) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve => serve(config).await,
+        Command::Serve => serve(config, terminal.output).await,
         Command::ServerKey { server_id, generation } => {
             let line = server_key::line(&config, &server_id, generation).await?;
             writeln!(terminal.output, "{}", *line)?;

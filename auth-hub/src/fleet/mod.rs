@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared_msgs::clock::{Mono, Now};
+use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, HubId, PlayerId, ServerId, StreamId, TokenHash};
 use shared_msgs::keys::KeyName;
 use shared_msgs::limits;
@@ -135,6 +136,12 @@ impl Fleet {
             ServerMessage::Status(status) => self.on_status(from, status, now, orders),
             ServerMessage::Gone { boot } => self.on_gone(from, *boot),
             ServerMessage::GrantReply { stamp, hash, player, fence, verdict, .. } => {
+                if let Verdict::Refused(Code::ServerDraining | Code::ServerClosed) = verdict
+                    && let Some(view) = self.current(&from.server, stamp.boot)
+                {
+                    // Final for a boot; the status that says so too may come behind this answer.
+                    view.state = ServerState::Draining;
+                }
                 let entry =
                     RosterEntry { hash: *hash, player: *player, fence: *fence, kind: EntryKind::Held };
                 let add = matches!(verdict, Verdict::Held).then_some(entry);

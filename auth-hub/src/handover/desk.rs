@@ -24,6 +24,7 @@ use super::{HandoverRequest, Meters, NoPlace, Placed, Refused};
 use crate::accounts::Store;
 use crate::bus::{Beat, Canary, Inlet, KeyRing};
 use crate::fleet::{Addressed, ServerSummary};
+use crate::heartbeat::Heartbeat;
 
 /// Requests that may wait for the desk.
 const ASKS_MAX: usize = 1_024;
@@ -86,6 +87,8 @@ pub(crate) struct DeskParts {
     pub(crate) stored_ceiling: u64,
     pub(crate) link: LinkSender,
     pub(crate) events: mpsc::Receiver<LinkEvent>,
+    /// Beats with every turn of the desk.
+    pub(crate) heart: Heartbeat,
     /// For look-ups in the store.
     pub(crate) tasks: TaskTracker,
 }
@@ -145,6 +148,7 @@ impl DeskTask {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut tick_at = Mono::default();
         loop {
+            self.parts.heart.beat();
             let now = self.parts.clock.now();
             if now.mono >= tick_at {
                 if let Err(error) = self.tick() {

@@ -5,27 +5,16 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use shared_msgs::limits;
 use tracing::{debug, error, warn};
 
-use super::extract::BODY_DEADLINE;
 use super::problem::{Kind, Problem};
 use super::serve::Peer;
 use super::state::HttpState;
-
-/// Every request is answered within this.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
-
-const _: () = assert!(
-    REQUEST_DEADLINE.as_millis() >= limits::LOGIN_DEADLINE.as_millis() + BODY_DEADLINE.as_millis(),
-    "a slow body and a slow handover fit one request"
-);
 
 /// The outermost layer.
 pub(super) async fn edge(State(state): State<HttpState>, request: Request, next: Next) -> Response {
@@ -33,7 +22,7 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
     let _busy = peer.as_ref().map(|peer| peer.0.begin_request());
     let started = state.mono();
-    let answered = tokio::time::timeout(REQUEST_DEADLINE, caught(next.run(request))).await;
+    let answered = tokio::time::timeout(state.deadlines().request, caught(next.run(request))).await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         // What it panicked with may hold anything: the hook has printed it, here it is dropped.
@@ -49,7 +38,7 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     // Answers hold tokens, and none of them stays true.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
-    let ms = state.mono().since(started).as_millis();
+    let ms = state.ms_since(started);
     debug!(target: "http", route, status, ms, "http.request");
     state.parts().metrics.request(route, status);
     response

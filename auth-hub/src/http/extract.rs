@@ -4,7 +4,6 @@
 //! `Debug`; a text is moved out of it, not copied.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
@@ -19,8 +18,6 @@ use super::problem::{Kind, Problem};
 use super::serve::Peer;
 use super::state::HttpState;
 
-/// A body must have arrived within this.
-pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest region a client may ask for.
 const REGION_BYTES_MAX: usize = 64;
 
@@ -32,7 +29,7 @@ impl FromRequest<HttpState> for Fields {
 
     async fn from_request(request: Request, state: &HttpState) -> Result<Self, Problem> {
         let is_json = is_json(&request);
-        let body = tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await;
+        let body = tokio::time::timeout(state.deadlines().body, Bytes::from_request(request, state)).await;
         let body = body.map_err(|_| Problem::new(Kind::RequestTimedOut))?.map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");

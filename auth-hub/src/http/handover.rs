@@ -86,7 +86,7 @@ pub(super) async fn place(
     let name = account.display_name.to_string();
     let request = HandoverRequest { account: account.row, name, server, region };
     let result = state.parts().desk.hand_over(request).await;
-    let ms = state.mono().since(started).as_millis();
+    let ms = state.ms_since(started);
     match &result {
         Ok(placed) => info!(
             target: "handover",

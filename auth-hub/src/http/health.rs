@@ -1,7 +1,5 @@
 //! `/healthz`, `/readyz`, `/metrics`: for supervisors, load balancers and graphs.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -11,9 +9,6 @@ use serde_json::json;
 use super::problem::{Kind, Problem};
 use super::state::HttpState;
 
-/// A part that does not answer within this is not up.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
-
 pub(super) async fn alive() -> impl IntoResponse {
     Json(json!({ "status": "alive" }))
 }
@@ -21,8 +16,8 @@ pub(super) async fn alive() -> impl IntoResponse {
 pub(super) async fn ready(State(state): State<HttpState>) -> Response {
     let parts = state.parts();
     // Any read will do; this one looks at a single row.
-    let store = tokio::time::timeout(ANSWER_TIME, parts.store.clock_ceiling());
-    let desk = tokio::time::timeout(ANSWER_TIME, parts.desk.snapshot());
+    let store = tokio::time::timeout(state.deadlines().probe, parts.store.clock_ceiling());
+    let desk = tokio::time::timeout(state.deadlines().probe, parts.desk.snapshot());
     let (store, desk) = tokio::join!(store, desk);
     let missing: Vec<_> = [
         ("store", !matches!(store, Ok(Ok(_)))),

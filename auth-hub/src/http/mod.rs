@@ -25,10 +25,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
-pub use edge::REQUEST_DEADLINE;
 pub use problem::Kind as ProblemKind;
 pub use serve::{Peer, serve};
-pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState};
+pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState, REQUEST_DEADLINE};
 
 use problem::{Kind, Problem};
 

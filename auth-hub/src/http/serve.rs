@@ -54,7 +54,7 @@ impl Listener for Bounded {
         if let Err(err) = stream.set_nodelay(true) {
             trace!(target: "http", %err, "no TCP_NODELAY");
         }
-        (Connection::new(stream, permit), addr)
+        (Connection::new(stream, IDLE_TIME, permit), addr)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -111,14 +111,15 @@ struct Connection {
     activity: Arc<Activity>,
     /// `begun` when patience was last renewed.
     seen: u64,
+    idle: Duration,
     patience: Pin<Box<Sleep>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>) -> Self {
-        let patience = Box::pin(tokio::time::sleep(IDLE_TIME));
-        Self { stream, activity: Arc::default(), seen: 0, patience, _permit: permit }
+    fn new(stream: TcpStream, idle: Duration, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let patience = Box::pin(tokio::time::sleep(idle));
+        Self { stream, activity: Arc::default(), seen: 0, idle, patience, _permit: permit }
     }
 
     /// An error once patience is over.
@@ -130,7 +131,8 @@ impl Connection {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
             self.seen = begun;
-            self.patience.as_mut().reset(Instant::now() + IDLE_TIME);
+            let again = Instant::now() + self.idle;
+            self.patience.as_mut().reset(again);
         }
     }
 
@@ -180,5 +182,65 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_millis(40);
+
+    async fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        (Connection::new(stream, IDLE, None), client)
+    }
+
+    #[tokio::test]
+    async fn silence_ends_a_connection() {
+        let (mut connection, _client) = pair().await;
+        let started = Instant::now();
+        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() >= IDLE);
+    }
+
+    #[tokio::test]
+    async fn a_trickle_without_a_request_ends_too() {
+        let (mut connection, mut client) = pair().await;
+        let err = loop {
+            // There is always something to read.
+            client.write_all(b"G").await.unwrap();
+            if let Err(err) = connection.read_u8().await {
+                break err;
+            }
+        };
+        assert_eq!(err.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_request_renews_patience_while_it_runs() {
+        let (mut connection, _client) = pair().await;
+        let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), activity: Arc::clone(&connection.activity) };
+        let running = peer.begin_request();
+        let read = tokio::time::timeout(IDLE * 4, connection.read_u8()).await;
+        assert!(read.is_err(), "still waiting: {read:?}");
+        drop(running);
+        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn each_request_buys_time() {
+        let (mut connection, mut client) = pair().await;
+        let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), activity: Arc::clone(&connection.activity) };
+        let started = Instant::now();
+        while started.elapsed() < IDLE * 4 {
+            drop(peer.begin_request());
+            client.write_all(b"G").await.unwrap();
+            connection.read_u8().await.unwrap();
+        }
     }
 }

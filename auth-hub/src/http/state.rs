@@ -3,8 +3,10 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use shared_msgs::clock::{Clock, Mono, UnixMs};
+use shared_msgs::limits;
 use shared_msgs::rng::Rng;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,9 @@ use crate::accounts::{PasswordPool, Store, Throttle, ThrottleConfig};
 use crate::handover::{Desk, HandoverRequest, Placed, Refused, Snapshot};
 use crate::metrics::Metrics;
 use crate::sessions::AccessTokens;
+
+/// Every request is answered within this.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 
 /// An answer that is on its way.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -59,6 +64,27 @@ pub struct HttpParts {
     pub stopping: CancellationToken,
 }
 
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    /// A whole request.
+    pub(super) request: Duration,
+    /// Its body's arrival.
+    pub(super) body: Duration,
+    /// A part of the hub that `/readyz` asks.
+    pub(super) probe: Duration,
+}
+
+impl Deadlines {
+    pub(super) const DEFAULT: Self =
+        Self { request: REQUEST_DEADLINE, body: Duration::from_secs(5), probe: Duration::from_secs(2) };
+}
+
+const _: () = assert!(
+    REQUEST_DEADLINE.as_millis() >= limits::LOGIN_DEADLINE.as_millis() + Deadlines::DEFAULT.body.as_millis(),
+    "a slow body and a slow handover fit one request"
+);
+
 /// What the edge is told.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpSettings {
@@ -76,6 +102,7 @@ pub struct HttpSettings {
 struct Inner {
     parts: HttpParts,
     settings: HttpSettings,
+    deadlines: Deadlines,
     requests: Semaphore,
     logins: Mutex<Throttle>,
     registrations: Mutex<Throttle>,
@@ -88,6 +115,10 @@ pub struct HttpState(Arc<Inner>);
 impl HttpState {
     /// Ready to serve.
     pub fn new(parts: HttpParts, settings: HttpSettings) -> Self {
+        Self::with_deadlines(parts, settings, Deadlines::DEFAULT)
+    }
+
+    pub(super) fn with_deadlines(parts: HttpParts, settings: HttpSettings, deadlines: Deadlines) -> Self {
         let rng = &*parts.rng;
         Self(Arc::new(Inner {
             logins: Mutex::new(Throttle::new(settings.logins, rng)),
@@ -95,6 +126,7 @@ impl HttpState {
             requests: Semaphore::new(settings.requests_max.min(Semaphore::MAX_PERMITS)),
             parts,
             settings,
+            deadlines,
         }))
     }
 
@@ -104,6 +136,10 @@ impl HttpState {
 
     pub(super) fn settings(&self) -> &HttpSettings {
         &self.0.settings
+    }
+
+    pub(super) fn deadlines(&self) -> &Deadlines {
+        &self.0.deadlines
     }
 
     /// One permit per request to the API.
@@ -117,6 +153,11 @@ impl HttpState {
 
     pub(super) fn mono(&self) -> Mono {
         self.0.parts.clock.now().mono
+    }
+
+    /// Milliseconds since `started`, for the log.
+    pub(super) fn ms_since(&self, started: Mono) -> u64 {
+        u64::try_from(self.mono().since(started).as_millis()).unwrap_or(u64::MAX)
     }
 
     // A throttle is a plain table, consistent between calls: a panic elsewhere while it was locked spoils nothing.

@@ -29,7 +29,7 @@ pub struct BrokerConfig {
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1883)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
             connections_max: 1024,
             servers_max: 512,
             connect_timeout: Duration::from_secs(5),

@@ -121,9 +121,9 @@ impl<S: Session> Driver<S> {
     fn log_down(&mut self, error: &LinkError, retry_in: Duration) {
         let retry_in_ms = retry_in.as_millis();
         if self.logged_down.as_ref() == Some(error) {
-            tracing::debug!(target: "link", event = "link.down", %error, retry_in_ms, "the link is still down");
+            tracing::debug!(target: "link", %error, retry_in_ms, "link.down");
         } else {
-            tracing::warn!(target: "link", event = "link.down", %error, retry_in_ms, "the link is down");
+            tracing::warn!(target: "link", %error, retry_in_ms, "link.down");
             self.logged_down = Some(error.clone());
         }
     }
@@ -190,12 +190,12 @@ impl<S: Session> Connection<'_, S> {
                 let mut poll = pin!(eventloop.poll());
                 loop {
                     tokio::select! {
-                        event = &mut poll => break event,
-                        () = sender.work(), if self.is_up() => self.pump()?,
+                        // The rare before the frequent; sending before receiving, since what is under way bounds it.
+                        biased;
                         () = &mut watchdog => {
                             let now = self.driver.mono();
                             if let Some(overdue) = self.driver.resync.overdue(now) {
-                                tracing::warn!(target: "link", event = "link.wedged", ?overdue, "giving the connection up");
+                                tracing::warn!(target: "link", ?overdue, "link.wedged");
                                 return Err(vendor::overdue_error(overdue).into());
                             }
                             watchdog.as_mut().reset(tokio::time::Instant::now() + self.driver.resync.next_look(now));
@@ -218,6 +218,8 @@ impl<S: Session> Connection<'_, S> {
                             sender.close();
                             stop = self.goodbye_if_drained(stop, stop_limit.as_mut());
                         }
+                        () = sender.work(), if self.is_up() => self.pump()?,
+                        event = &mut poll => break event,
                     }
                 }
             };
@@ -302,7 +304,7 @@ impl<S: Session> Connection<'_, S> {
             }
             Packet::Publish(publish) => {
                 let Ok(topic) = publish.topic.parse::<Topic>() else {
-                    tracing::debug!(target: "link", event = "link.foreign_topic", "message on a topic not ours");
+                    tracing::debug!(target: "link", "link.foreign_topic");
                     return Ok(());
                 };
                 self.driver.emit(LinkEvent::Message { topic, payload: publish.payload }).await
@@ -320,7 +322,7 @@ impl<S: Session> Connection<'_, S> {
 
     async fn up(&mut self) -> Result<(), End> {
         let broker = self.driver.config.brokers[self.broker].clone();
-        tracing::info!(target: "link", event = "link.up", %broker, "the link is up");
+        tracing::info!(target: "link", %broker, "link.up");
         self.driver.logged_down = None;
         // First the outbox, then the word: the owner may send as soon as it hears it.
         self.driver.sender.open();

@@ -69,7 +69,7 @@ impl LinkSender {
                 let log = outbox.may_log_full(self.0.clock.now().mono).then(|| outbox.refused_full());
                 drop(outbox);
                 if let Some(refused) = log {
-                    tracing::warn!(target: "link", event = "link.outbox_full", refused, "the link's outbox is full");
+                    tracing::warn!(target: "link", refused, "link.outbox_full");
                 }
                 Err(SendError::Full)
             }

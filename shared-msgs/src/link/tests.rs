@@ -188,8 +188,9 @@ async fn any_traffic_is_a_sign_of_life() {
     let mut conn = peer.accept_up().await;
     link.up().await;
     // Three keep-alives long; its pings stay unanswered, as they do behind a long backlog.
+    let mut pace = tokio::time::interval(Duration::from_millis(250));
     for id in 1..=12 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        pace.tick().await;
         conn.write(&peer::publish(&status().to_string(), id, b"x")).await;
         let event = link.event().await;
         assert!(matches!(event, LinkEvent::Message { .. }), "{event:?}");

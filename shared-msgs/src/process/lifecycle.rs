@@ -97,7 +97,7 @@ impl Lifecycle {
             let _watch = watch;
             task.await;
         };
-        self.tasks.spawn(task.instrument(tracing::info_span!("task", name)));
+        self.tasks.spawn(task.instrument(tracing::info_span!(target: "process", "task", name)));
     }
 
     /// SIGTERM or SIGINT stops softly, a second one hard. For `main` only: a library leaves signals alone.
@@ -115,16 +115,16 @@ impl Lifecycle {
                 lifecycle.on_signal(name, seen);
             }
         };
-        self.watchers.spawn(watch.instrument(tracing::info_span!("signals")));
+        self.watchers.spawn(watch.instrument(tracing::info_span!(target: "process", "signals")));
         Ok(())
     }
 
     fn on_signal(&self, name: &'static str, seen: u32) {
         if seen <= 1 {
-            tracing::info!(event = "process.stopping", signal = name, "asked to stop");
+            tracing::info!(target: "process", signal = name, "process.stopping");
             self.soft.cancel();
         } else {
-            tracing::warn!(event = "process.forced", signal = name, "asked again: stopping at once");
+            tracing::warn!(target: "process", signal = name, "process.forced");
             self.hard.cancel();
         }
     }
@@ -140,7 +140,7 @@ impl Lifecycle {
             () = tokio::time::sleep(grace) => false,
         };
         if !ended {
-            tracing::warn!(event = "process.forced", tasks = self.tasks.len(), "tasks did not end in time");
+            tracing::warn!(target: "process", tasks = self.tasks.len(), "process.forced");
             self.hard.cancel();
             let _ = tokio::time::timeout(HARD_GRACE, self.tasks.wait()).await;
         }
@@ -166,7 +166,7 @@ impl Drop for DeathWatch {
         }
         // The first death is the cause; those it drags along are not.
         let _ = self.died.set(self.name);
-        tracing::error!(event = "process.task_died", task = self.name, "a critical task ended");
+        tracing::error!(target: "process", task = self.name, "process.task_died");
         self.soft.cancel();
     }
 }

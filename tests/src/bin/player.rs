@@ -1,2 +1,146 @@
-//! Skeleton.
-fn main() {}
+//! `player`: registers, logs in and plays, and shows each step with its time.
+//!
+//! Exit codes: 0 in game (or registered, or placed); 3 refused, with the code and what to do next; 1 anything else.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+use hub_tests::client::{ClientError, GameClient, HubClient, LoggedIn, Outcome};
+use shared_msgs::frames::{ClientFrame, ServerFrame};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+const EXIT_REFUSED: u8 = 3;
+
+/// A player's client.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make an account
+    Register(Who),
+    /// Log in and show where to go
+    Login(Who),
+    /// Log in, connect, and talk to the game: `who` lists who is here, anything else is echoed
+    Play(Who),
+}
+
+#[derive(Args)]
+struct Who {
+    /// The hub's HTTP address, such as http://127.0.0.1:8080
+    #[arg(long)]
+    hub: String,
+    /// Login name
+    #[arg(long)]
+    login: String,
+    /// Password
+    #[arg(long, env = "PLAYER_PASSWORD", hide_env_values = true)]
+    password: String,
+    /// Only this server
+    #[arg(long)]
+    server: Option<String>,
+}
+
+/// Prints steps with their times.
+struct Steps(Instant);
+
+impl Steps {
+    #[expect(clippy::disallowed_methods, reason = "a client shows what its user waits")]
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a client shows what its user waits")]
+    fn step(&mut self, what: &str) -> std::io::Result<()> {
+        let took = self.0.elapsed();
+        writeln!(std::io::stdout(), "{:>9.1} ms  {what}", took.as_secs_f64() * 1000.0)?;
+        self.0 = Instant::now();
+        Ok(())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let done = match command {
+        Command::Register(who) => register(who).await,
+        Command::Login(who) => login(&who, &mut Steps::start()).await.map(|_| ExitCode::SUCCESS),
+        Command::Play(who) => play(who).await,
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("player: {error}");
+        let refused = matches!(error, ClientError::Problem(_));
+        if refused { ExitCode::from(EXIT_REFUSED) } else { ExitCode::FAILURE }
+    })
+}
+
+async fn register(who: Who) -> Result<ExitCode, ClientError> {
+    let mut steps = Steps::start();
+    let made = HubClient::new(who.hub)?.register(&who.login, &who.password).await?;
+    steps.step(&format!("registered {} as account {}", who.login, made.account_id))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn login(who: &Who, steps: &mut Steps) -> Result<LoggedIn, ClientError> {
+    let hub = HubClient::new(who.hub.clone())?;
+    let login = hub.login(&who.login, &who.password, who.server.as_deref()).await?;
+    if let Some(ticket) = &login.handover {
+        let confirmed = if ticket.confirmed { "it expects us" } else { "it has not answered yet" };
+        let (server, id, at) = (&ticket.server.id, &ticket.handover_id, ticket.tcp()?);
+        steps.step(&format!("logged in: go to {server} at {at}, {confirmed} (handover {id})"))?;
+    }
+    Ok(login)
+}
+
+async fn play(who: Who) -> Result<ExitCode, ClientError> {
+    let mut steps = Steps::start();
+    let login = login(&who, &mut steps).await?;
+    let ticket = login.handover.ok_or(ClientError::NoEndpoint)?;
+    let mut game = GameClient::connect(ticket.tcp()?).await?;
+    game.say_hello(&ticket.token).await?;
+    steps.step("connected, said hello")?;
+    let outcome = game.outcome().await?;
+    let waited = if game.delayed { "delayed, then " } else { "" };
+    steps.step(&format!("{waited}{outcome}"))?;
+    if let Outcome::Refused { .. } = outcome {
+        return Ok(ExitCode::from(EXIT_REFUSED));
+    }
+    talk(&mut game, &mut steps).await
+}
+
+/// Lines of standard input go to the game until it, or the session, ends.
+async fn talk(game: &mut GameClient, steps: &mut Steps) -> Result<ExitCode, ClientError> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        let line = tokio::select! {
+            line = lines.next_line() => line?,
+            frame = game.read() => match frame? {
+                ServerFrame::Refused { code, .. } => {
+                    steps.step(&format!("the session ended: {code}"))?;
+                    return Ok(ExitCode::from(EXIT_REFUSED));
+                }
+                ServerFrame::Ending { code, save_within_ms } => {
+                    steps.step(&format!("the session ends within {save_within_ms} ms: {code}"))?;
+                    continue;
+                }
+                ServerFrame::App(said) => {
+                    steps.step(&String::from_utf8_lossy(&said))?;
+                    continue;
+                }
+                ServerFrame::Welcome { .. } | ServerFrame::Delayed { .. } => continue,
+            },
+        };
+        let Some(line) = line else { break };
+        let answer = game.ask(line.as_bytes()).await?;
+        steps.step(&String::from_utf8_lossy(&answer))?;
+    }
+    game.send(&ClientFrame::Leave).await?;
+    steps.step("left")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -125,9 +125,9 @@ async fn a_slow_owner_slows_the_broker_and_loses_nothing() {
         }
         reader
     });
-    // 24 MB fit no socket buffer: the peer cannot finish while nobody takes events.
+    // 24 MB fit no socket buffer: the peer cannot finish while nobody takes events. Longer than the watchdog is patient.
     assert!(
-        tokio::time::timeout(Duration::from_millis(300), &mut written).await.is_err(),
+        tokio::time::timeout(Duration::from_millis(2500), &mut written).await.is_err(),
         "no back-pressure"
     );
     for n in 1..=MESSAGES {
@@ -156,17 +156,22 @@ async fn a_stop_sends_what_waits_and_says_goodbye() {
     let mut link = Link::to(&[peer.addr], |_| {});
     let mut conn = peer.accept_up().await;
     link.up().await;
+    let mut ids = Vec::new();
+    for _ in 0..LANE_IN_FLIGHT_MAX {
+        link.sender.send(lane(0), vec![0xff]).unwrap();
+        ids.push(conn.published().await.0);
+    }
+    // These can go only once something is acknowledged.
     for n in 0..50 {
         link.sender.send(lane(0), vec![n]).unwrap();
     }
     link.stop.cancel();
-    let mut received = Vec::new();
-    while received.len() < 50 {
-        let (id, _, batch) = conn.published().await;
-        received.extend(batch);
+    for id in ids {
         conn.puback(id).await;
     }
-    assert_eq!(received, (0..50).collect::<Vec<_>>());
+    let (id, _, batch) = conn.published().await;
+    assert_eq!(batch, (0..50).collect::<Vec<_>>());
+    conn.puback(id).await;
     assert_eq!(conn.reader.next().await, Got::Disconnect);
     assert_eq!(conn.reader.next().await, Got::End);
     assert_eq!(soon(link.events.recv()).await, None);

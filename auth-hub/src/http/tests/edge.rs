@@ -1,0 +1,191 @@
+//! Whatever comes in, a whole answer goes out, in time.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+#[tokio::test]
+async fn no_route_and_no_method_are_problems() {
+    let api = TestApi::start().await;
+    for path in ["/", "/auth/login/", "/auth", "/servers/alpha"] {
+        api.get(path).await.problem(404, "not-found");
+    }
+    for route in ROUTES {
+        let reply = api.send(Request::delete(route).body(Body::empty()).unwrap()).await;
+        reply.problem(405, "method-not-allowed");
+        assert!(reply.headers.contains_key(header::ALLOW), "{route}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_json_objects_of_bounded_size() {
+    let api = TestApi::start().await;
+    let request = || Request::post("/auth/login").header(header::CONTENT_TYPE, "application/json");
+    for body in ["{", "[]", "horse", "{\"login\": \"b\u{0}\"}", "{} {}", &"[".repeat(1000)] {
+        let reply = api.send(request().body(Body::from(body.to_owned())).unwrap()).await;
+        reply.problem(400, "malformed-request");
+        assert!(!reply.text.contains("horse"), "{reply:?}");
+    }
+    let long = format!("{{\"login\": \"{}\"}}", "x".repeat(BODY_BYTES_MAX));
+    api.send(request().body(Body::from(long.clone())).unwrap()).await.problem(413, "body-too-large");
+    // Without a length in front, too.
+    let chunked = Body::from_stream(Body::from(long).into_data_stream());
+    api.send(request().body(chunked).unwrap()).await.problem(413, "body-too-large");
+    for content_type in ["text/plain", "application/jsonx", ""] {
+        let request = Request::post("/auth/login").header(header::CONTENT_TYPE, content_type);
+        let reply = api.send(request.body(Body::from("{}")).unwrap()).await;
+        reply.problem(415, "unsupported-media-type");
+    }
+    // Nothing at all is an empty object.
+    let reply = api.send(Request::post("/auth/login").body(Body::empty()).unwrap()).await;
+    reply.problem(422, "invalid-request");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let api = TestApi::start_in_time(settings(), Deadlines { body: SOON, ..Deadlines::DEFAULT }).await;
+    let (addr, soft, serving) = serve_api(&api, 2).await;
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    let request = "POST /auth/login HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let head = head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 408"), "{head}");
+    soft.cancel();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_without_details_and_the_next_request_works() {
+    let api = TestApi::start().await;
+    api.desk.panics.store(true, Ordering::Relaxed);
+    let reply = api.get("/servers").await;
+    reply.problem(500, "internal");
+    assert!(!reply.text.contains("horse") && reply.json.get("detail").is_none(), "{reply:?}");
+    api.desk.panics.store(false, Ordering::Relaxed);
+    assert_eq!(api.get("/servers").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_broken_store_is_an_answer_without_details() {
+    let api = TestApi::start().await;
+    api.store.close().await;
+    let reply = api.log_in("bob", PASSWORD).await;
+    reply.problem(500, "internal");
+    assert!(reply.json.get("detail").is_none(), "{reply:?}");
+}
+
+#[tokio::test]
+async fn every_request_ends_by_the_deadline() {
+    let api = TestApi::start_in_time(settings(), Deadlines { request: SOON, ..Deadlines::DEFAULT }).await;
+    *api.desk.snapshot.lock().unwrap() = None;
+    let started = tokio::time::Instant::now();
+    api.get("/servers").await.problem(503, "hub-busy");
+    assert!(started.elapsed() >= SOON);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_are_refused_at_once_but_for_probes() {
+    let api = TestApi::start_with(HttpSettings { requests_max: 1, ..settings() }).await;
+    *api.desk.snapshot.lock().unwrap() = None;
+    let mut held = std::pin::pin!(api.get("/servers"));
+    tokio::select! {
+        biased;
+        reply = &mut held => panic!("{reply:?}"),
+        () = api.desk.snapshot_asked.notified() => {}
+    }
+    let reply = tokio::select! {
+        reply = api.get("/servers") => reply,
+        () = api.desk.snapshot_asked.notified() => panic!("let through"),
+    };
+    reply.problem(503, "hub-busy");
+    assert_eq!(reply.retry_after_s(), 1);
+    for probe in ["/healthz", "/metrics"] {
+        assert_eq!(api.get(probe).await.status, 200);
+    }
+    *api.desk.snapshot.lock().unwrap() = Some(Snapshot::default());
+}
+
+#[tokio::test]
+async fn a_request_that_is_left_frees_its_place() {
+    let api = TestApi::start_with(HttpSettings { requests_max: 1, ..settings() }).await;
+    let snapshot = api.desk.snapshot.lock().unwrap().take();
+    tokio::select! {
+        biased;
+        reply = api.get("/servers") => panic!("{reply:?}"),
+        () = api.desk.snapshot_asked.notified() => {}
+    }
+    *api.desk.snapshot.lock().unwrap() = snapshot;
+    assert_eq!(api.get("/servers").await.status, 200);
+}
+
+async fn serve_api(api: &TestApi, connections_max: usize) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let soft = CancellationToken::new();
+    let serving = api.tasks.spawn(serve(listener, connections_max, api.router.clone(), soft.clone()));
+    (addr, soft, serving)
+}
+
+async fn ask(stream: &mut TcpStream, path: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: hub\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+}
+
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Everything until the end.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    rest
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_runs_and_closes_what_idles() {
+    let api = TestApi::start_in_time(settings(), Deadlines { probe: SOON, ..Deadlines::DEFAULT }).await;
+    let (addr, soft, serving) = serve_api(&api, 2).await;
+    let mut idle = TcpStream::connect(addr).await.unwrap();
+    ask(&mut idle, "/healthz").await;
+    assert!(head(&mut idle).await.starts_with("HTTP/1.1 200"));
+    *api.desk.snapshot.lock().unwrap() = None;
+    let mut running = TcpStream::connect(addr).await.unwrap();
+    ask(&mut running, "/readyz").await;
+    api.desk.snapshot_asked.notified().await;
+
+    soft.cancel();
+    assert_eq!(rest(&mut idle).await, "{\"status\":\"alive\"}", "and the end");
+    // The one that runs gets its whole answer, and then the end.
+    assert!(rest(&mut running).await.contains("\"not-ready\""));
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_bound_waits_for_a_permit() {
+    let api = TestApi::start().await;
+    let (addr, soft, serving) = serve_api(&api, 1).await;
+    let mut first = TcpStream::connect(addr).await.unwrap();
+    ask(&mut first, "/healthz").await;
+    head(&mut first).await;
+    let mut second = TcpStream::connect(addr).await.unwrap();
+    ask(&mut second, "/healthz").await;
+    // While the first is open and answered, the second is not: each answer to the first is a chance to be served.
+    for _ in 0..20 {
+        ask(&mut first, "/healthz").await;
+        head(&mut first).await;
+        assert_eq!(second.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+    drop(first);
+    assert!(head(&mut second).await.starts_with("HTTP/1.1 200"));
+    soft.cancel();
+    serving.await.unwrap();
+}

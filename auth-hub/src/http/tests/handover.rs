@@ -1,0 +1,107 @@
+//! The access token and what it still has to stand up to.
+
+use shared_msgs::ids::AccountId;
+
+use super::*;
+use crate::accounts::AccountState;
+use crate::sessions::AccessToken;
+
+fn with_bearer(token: &str, body: &Value) -> Request<Body> {
+    let mut request = post("/handover", body);
+    request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+fn issue(id: AccountId) -> AccessToken {
+    AccessTokens::new(&[3; 32], LIFE).issue(id, START, &SeededRng::new(5))
+}
+
+#[tokio::test]
+async fn a_bearer_is_handed_over() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let token = issue(bob.id);
+    let wishes = json!({ "server": "alpha", "region": "", "login": "ignored" });
+    let reply = api.send(with_bearer(token.expose(), &wishes)).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.json["handover_id"], HANDOVER.to_string());
+    assert_eq!(reply.json["token"], placed().token.expose());
+    // No body is no wish, and neither needs a content type.
+    let bare =
+        Request::post("/handover").header(header::AUTHORIZATION, format!("bearer  {}", token.expose()));
+    assert_eq!(api.send(bare.body(Body::empty()).unwrap()).await.status, 200);
+    let asked = api.desk.asked.lock().unwrap();
+    let [first, second] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((first.account, first.name.as_str()), (bob.row, "The bob"));
+    assert_eq!(first.server.as_ref().unwrap().as_str(), "alpha");
+    assert_eq!((&first.region, &second.server, &second.region), (&None, &None, &None));
+}
+
+#[tokio::test]
+async fn who_shows_no_genuine_token_is_refused() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let token = issue(bob.id);
+    let foreign = AccessTokens::new(&[4; 32], LIFE).issue(bob.id, START, &SeededRng::new(5));
+    let nobody = issue(AccountId([1; 16]));
+    api.send(post("/handover", &json!({}))).await.problem(401, "access-token-invalid");
+    for text in ["", "x", foreign.expose(), nobody.expose(), &format!("{}x", token.expose())] {
+        api.send(with_bearer(text, &json!({}))).await.problem(401, "access-token-invalid");
+    }
+    let mut basic = post("/handover", &json!({}));
+    let value = format!("Basic {}", token.expose());
+    basic.headers_mut().insert(header::AUTHORIZATION, value.parse().unwrap());
+    api.send(basic).await.problem(401, "access-token-invalid");
+
+    api.clock.advance(LIFE);
+    let reply = api.send(with_bearer(token.expose(), &json!({}))).await;
+    reply.problem(401, "access-token-expired");
+    assert!(reply.headers[header::WWW_AUTHENTICATE].to_str().unwrap().contains("expired"));
+    assert!(api.desk.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_accounts_state_is_read_every_time() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let token = issue(bob.id);
+    assert_eq!(api.send(with_bearer(token.expose(), &json!({}))).await.status, 200);
+    for state in [AccountState::Disabled, AccountState::Banned] {
+        api.store.set_state(bob.row, state).await.unwrap();
+        api.send(with_bearer(token.expose(), &json!({}))).await.problem(403, "banned");
+    }
+    api.store.set_state(bob.row, AccountState::Active).await.unwrap();
+    assert_eq!(api.send(with_bearer(token.expose(), &json!({}))).await.status, 200);
+    assert_eq!(api.desk.asked.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_handover_names_its_id_and_gives_no_new_token() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    api.desk.script.lock().unwrap().push_back(NoPlace::ServerFull);
+    let reply = api.send(with_bearer(issue(bob.id).expose(), &json!({ "server": "alpha" }))).await;
+    reply.problem(409, "server-full");
+    assert_eq!(reply.json["handover_id"], HANDOVER.to_string());
+    assert!(reply.json.get("access_token").is_none());
+}
+
+#[tokio::test]
+async fn impossible_wishes_are_named() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let token = issue(bob.id);
+    for (body, says) in [
+        (json!({ "server": "NO NAME" }), "`server` is not a server id"),
+        (json!({ "server": 1 }), "`server` must be a text"),
+        (json!({ "region": "x".repeat(65) }), "`region` has at most 64 bytes"),
+    ] {
+        let reply = api.send(with_bearer(token.expose(), &body)).await;
+        reply.problem(422, "invalid-request");
+        assert_eq!(reply.json["detail"], says);
+    }
+    let body = json!({ "login": "bob", "password": PASSWORD, "handover": "yes" });
+    let reply = api.post("/auth/login", &body).await;
+    reply.problem(422, "invalid-request");
+    assert_eq!(reply.json["detail"], "`handover` must be true or false");
+}

@@ -1,0 +1,180 @@
+//! What goes into the gate and what comes out.
+//!
+//! Plain data. Knows neither tasks nor sockets; tickets and slots are numbers that whoever drives the gate gives a meaning.
+
+use std::time::Duration;
+
+use shared_msgs::clock::Mono;
+use shared_msgs::codes::Code;
+use shared_msgs::ids::{BootId, Fence, HandoverId, PlayerId, ServerId};
+use shared_msgs::limits;
+use shared_msgs::messages::{HubMessage, Profile, ServerMessage, ServerState, Status};
+use shared_msgs::token::TokenTag;
+
+/// One client's request to be let in. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// One session in game. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(pub u64);
+
+/// What the gate is told.
+pub enum Input {
+    /// A client shows a token. Gets exactly one verdict unless it is abandoned.
+    Arrive {
+        /// Fresh.
+        ticket: Ticket,
+        /// As shown. Secret.
+        token: String,
+    },
+    /// The client behind a ticket went away. Harmless when its verdict was given already.
+    Abandon(Ticket),
+    /// A session is over. Harmless when the gate voided it already.
+    Leave(SlotId),
+    /// The hub speaks.
+    Hub(HubMessage),
+    /// The game says whether it takes players. A drain is final: nothing undoes it.
+    SetState(ServerState),
+    /// The game says how busy it is, in percent.
+    SetLoad(u8),
+    /// Take nobody new; everybody has left or is voided by the limit.
+    Drain {
+        /// `None`: sessions end when their players leave.
+        within: Option<Duration>,
+    },
+    /// The link to the hub came up or went away.
+    Link {
+        /// Whether what we send can arrive.
+        up: bool,
+    },
+    /// End everything now.
+    Close,
+    /// Time passed.
+    Tick,
+}
+
+/// What the gate wants done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answer a client, once and for all.
+    Verdict {
+        /// Which.
+        ticket: Ticket,
+        /// In, or not.
+        verdict: Result<Welcome, Refused>,
+    },
+    /// Tell a client that it waits, and until when at most.
+    Delayed {
+        /// Which.
+        ticket: Ticket,
+        /// Its verdict comes by then.
+        deadline: Mono,
+    },
+    /// Publish on topic events.
+    Send(ServerMessage),
+    /// Publish on topic status.
+    Status(Box<Status>),
+    /// Tell a session that it ends. Once per session.
+    Kick {
+        /// Which.
+        slot: SlotId,
+        /// Whose.
+        player: PlayerId,
+        /// Why.
+        reason: Code,
+        /// When it is voided if it has not left.
+        save_by: Mono,
+    },
+    /// A session did not leave in time: it no longer holds a place, and what it saves from now on may fail by its fence.
+    Void {
+        /// Which.
+        slot: SlotId,
+        /// Whose.
+        player: PlayerId,
+    },
+    /// Tell the game that nobody new comes.
+    Draining {
+        /// When the last session is voided.
+        deadline: Option<Mono>,
+    },
+    /// A drain is over.
+    Drained(DrainReport),
+    /// Another process with our id started later: close the link and never reconnect.
+    Superseded {
+        /// The newer one.
+        by: BootId,
+    },
+}
+
+/// A client is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Its session.
+    pub slot: SlotId,
+    /// Names the session for support.
+    pub handover: HandoverId,
+    /// Who it is.
+    pub player: PlayerId,
+    /// Its place in the order of the account's sessions.
+    pub fence: Fence,
+    /// What the player is called.
+    pub name: String,
+}
+
+/// A client is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub code: Code,
+    /// Which attempt, where known.
+    pub handover: Option<HandoverId>,
+}
+
+/// How a drain went, counted from its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Sessions that left by themselves.
+    pub left: u32,
+    /// Sessions the gate had to void.
+    pub voided: u32,
+}
+
+/// The gate's times, shortened by tests only: the hub's lease and the token's life assume the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between regular statuses.
+    pub status_beat: Duration,
+    /// How long a client waits for its grant.
+    pub park_time: Duration,
+    /// What a kicked session gets to save.
+    pub save_time: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { status_beat: limits::STATUS_BEAT, park_time: limits::PARK_TIME, save_time: limits::SAVE_TIME }
+    }
+}
+
+/// What the gate must know from the start.
+pub struct GateConfig {
+    /// Whose gate.
+    pub server: ServerId,
+    /// Which run.
+    pub boot: BootId,
+    /// Checks tokens for this server and boot.
+    pub tag: TokenTag,
+    /// What the server says of itself.
+    pub profile: Profile,
+    /// Whether it takes players from the start.
+    pub state: ServerState,
+    /// Slots.
+    pub max_players: u32,
+    /// Parked clients allowed.
+    pub parked_max: u32,
+    /// Held grants and closed marks together; [`limits::CLOSED_MARKS_MAX`] outside tests.
+    pub marks_max: usize,
+    /// Default outside tests.
+    pub timing: Timing,
+}

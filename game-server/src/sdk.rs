@@ -1,0 +1,324 @@
+//! The handle an embedding game holds.
+//!
+//! Owns the start: one thread with a runtime of its own, so that the game needs none and a busy one cannot delay an answer. Never exits
+//! the process, installs no signal handler, prints nothing. Invariant: whatever dies inside, the game hears `Closed` and every
+//! request is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use shared_msgs::clock::{Clock, SystemClock};
+use shared_msgs::codes::Code;
+use shared_msgs::ids::{BootId, ServerId};
+use shared_msgs::limits;
+use shared_msgs::link::{self, LinkConfig, LinkConfigError, LinkEvent};
+use shared_msgs::messages::{Occupancy, ServerState};
+use shared_msgs::rng::{Rng, SystemRng};
+use shared_msgs::token::TokenTag;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use crate::bus::{BusSession, Inbox, Outbound};
+use crate::config::{Config, ConfigError};
+use crate::events::{self, CloseReason, Event, EventSender, Events, LinkState};
+use crate::gate::{DrainReport, Gate, GateConfig, Ticket};
+use crate::gate_task::{COMMANDS_MAX, Command, GateTask, Waiting, Wishes};
+use crate::slot::{Answer, Departure, Hello, PlayerSlot, Redeeming, Refusal};
+use crate::stats::{Snapshot, Stats};
+
+/// Why a game server did not start. An absent hub is no reason.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The link would not start with it.
+    #[error(transparent)]
+    Link(#[from] LinkConfigError),
+    /// No thread, or no runtime on it.
+    #[error("the game server's thread did not start: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What a game server takes from the machine. Tests put their own in its place.
+#[derive(Clone)]
+pub struct Environment {
+    /// The time; every timer runs by its monotonic reading.
+    pub clock: Arc<dyn Clock>,
+    /// Boot and stream ids, and jitter.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng::new()) }
+    }
+}
+
+/// A running game server. Clones share it; it shuts down when the last one is dropped.
+#[derive(Clone)]
+pub struct GameServer(Arc<Shared>);
+
+struct Shared {
+    server: ServerId,
+    boot: BootId,
+    commands: mpsc::Sender<Command>,
+    wishes: watch::Sender<Wishes>,
+    departures: mpsc::UnboundedSender<Departure>,
+    tickets: AtomicU64,
+    stats: Arc<Stats>,
+    closed: CancellationToken,
+}
+
+impl GameServer {
+    /// Starts on a thread of its own, with its own runtime. Succeeds while the hub is away.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing runs then.
+    pub fn start(config: Config) -> Result<(Self, Events), StartError> {
+        Self::start_with(config, Environment::default())
+    }
+
+    /// As [`GameServer::start`], by another clock or with other randomness.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing runs then.
+    pub fn start_with(config: Config, environment: Environment) -> Result<(Self, Events), StartError> {
+        Self::start_tapped(config, environment, None)
+    }
+
+    /// With a `tap`, the hub is heard from there instead of from a broker, and nothing we say goes anywhere.
+    pub(crate) fn start_tapped(
+        config: Config,
+        environment: Environment,
+        tap: Option<mpsc::Receiver<LinkEvent>>,
+    ) -> Result<(Self, Events), StartError> {
+        config.validate()?;
+        let Environment { clock, rng } = &environment;
+        let boot = BootId::new(clock.now().unix, &**rng);
+        let (commands, inbound) = mpsc::channel(COMMANDS_MAX);
+        let (wishes, follow) = watch::channel(Wishes { state: config.state, load_percent: 0 });
+        let departures = mpsc::unbounded_channel();
+        let (event_sender, events) = events::channel();
+        let shared = Shared {
+            server: config.server_id().clone(),
+            boot,
+            commands,
+            wishes,
+            departures: departures.0.clone(),
+            tickets: AtomicU64::new(0),
+            stats: Arc::new(Stats::new(config.max_players, config.state)),
+            closed: CancellationToken::new(),
+        };
+        let engine = Engine {
+            config,
+            environment,
+            boot,
+            commands: inbound,
+            wished: follow,
+            departures,
+            events: event_sender,
+            tap,
+            stats: Arc::clone(&shared.stats),
+        };
+        let closed = shared.closed.clone().drop_guard();
+        let (started, starting) = std::sync::mpsc::sync_channel(1);
+        std::thread::Builder::new().name("game-server".into()).spawn(move || {
+            let _closed = closed;
+            engine.run(&started);
+        })?;
+        starting.recv().map_err(|_| std::io::Error::other("it ended at once"))??;
+        Ok((Self(Arc::new(shared)), events))
+    }
+
+    /// Lets a client in, once its grant is here; exactly once per token. Needs no particular runtime. Dropping the future
+    /// abandons the request.
+    ///
+    /// # Errors
+    /// The named reason why not.
+    pub async fn redeem(&self, hello: Hello) -> Result<PlayerSlot, Refusal> {
+        self.begin_redeem(hello).await
+    }
+
+    /// As [`GameServer::redeem`], for those who poll, or want to tell the client that it waits.
+    pub fn begin_redeem(&self, mut hello: Hello) -> Redeeming {
+        let ticket = Ticket(self.0.tickets.fetch_add(1, Ordering::Relaxed));
+        let token = std::mem::take(&mut hello.token);
+        // One `Delayed` and one `Done`.
+        let (sender, answers) = mpsc::channel(2);
+        let sent = self.0.commands.try_send(Command::Arrive { ticket, token, answers: sender });
+        match sent {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(command)) => {
+                self.0.stats.count(Err(Code::ServerBusy));
+                if let Command::Arrive { answers, .. } = command {
+                    let _ = answers.try_send(Answer::Done(Err(Code::ServerBusy.into())));
+                }
+            }
+        }
+        Redeeming::new(ticket, hello, answers, self.0.departures.clone())
+    }
+
+    /// Whether the server takes players. A drain is final: nothing undoes it.
+    pub fn set_state(&self, state: ServerState) {
+        self.0.wishes.send_modify(|wishes| wishes.state = state);
+    }
+
+    /// How busy the game is, in percent: orders servers of equal occupancy.
+    pub fn set_load(&self, percent: u8) {
+        self.0.wishes.send_modify(|wishes| wishes.load_percent = percent);
+    }
+
+    /// Which server this is.
+    pub fn server_id(&self) -> &ServerId {
+        &self.0.server
+    }
+
+    /// Which run of it.
+    pub fn boot(&self) -> BootId {
+        self.0.boot
+    }
+
+    /// Its slots.
+    pub fn occupancy(&self) -> Occupancy {
+        self.snapshot().occupancy
+    }
+
+    /// Whether the hub can be heard.
+    pub fn link(&self) -> LinkState {
+        self.snapshot().link
+    }
+
+    /// How it stands, all of one moment.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.stats.snapshot()
+    }
+
+    /// Follows [`GameServer::snapshot`].
+    pub fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.0.stats.watch()
+    }
+
+    /// Tokens redeemed since the start.
+    pub fn redeemed(&self) -> u64 {
+        self.0.stats.redeemed()
+    }
+
+    /// Clients refused with this code since the start.
+    pub fn refused(&self, code: Code) -> u64 {
+        self.0.stats.refused(code)
+    }
+
+    /// Takes nobody new; who waits is refused, players may finish. Sessions that are left are kicked in time to save before
+    /// the limit, and voided at it. Resolves when nobody is left, so by the limit at the latest.
+    pub async fn drain(&self, limit: Duration) -> DrainReport {
+        let (done, report) = oneshot::channel();
+        let _ = self.0.commands.send(Command::Drain { within: Some(limit), done }).await;
+        // A server that is gone has nobody left.
+        report.await.unwrap_or_default()
+    }
+
+    /// Answers who waits, voids who is left (drain first), tells the hub, closes the link. Resolves when all that is done.
+    pub async fn shutdown(self) {
+        let _ = self.0.commands.send(Command::Shutdown).await;
+        self.0.closed.cancelled().await;
+    }
+
+    /// Resolves when the server has stopped, for whatever reason.
+    pub async fn closed(&self) {
+        self.0.closed.cancelled().await;
+    }
+}
+
+impl std::fmt::Debug for GameServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GameServer({}, boot {})", self.0.server, self.0.boot)
+    }
+}
+
+/// What the thread starts with.
+struct Engine {
+    config: Config,
+    environment: Environment,
+    boot: BootId,
+    commands: mpsc::Receiver<Command>,
+    wished: watch::Receiver<Wishes>,
+    departures: (mpsc::UnboundedSender<Departure>, mpsc::UnboundedReceiver<Departure>),
+    events: EventSender,
+    tap: Option<mpsc::Receiver<LinkEvent>>,
+    stats: Arc<Stats>,
+}
+
+impl Engine {
+    fn run(self, started: &std::sync::mpsc::SyncSender<Result<(), StartError>>) {
+        let events = self.events.clone();
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(error.into()))),
+        };
+        runtime.block_on(async {
+            let tasks = TaskTracker::new();
+            let task = match self.gate_task(&tasks) {
+                Ok(task) => task,
+                Err(error) => return drop(started.send(Err(error.into()))),
+            };
+            let _ = started.send(Ok(()));
+            let span = tracing::info_span!(target: "handover", "gate");
+            let ended = tasks.spawn(task.run().instrument(span)).await;
+            events.tell(Event::Closed(ended.unwrap_or(CloseReason::TaskDied)));
+        });
+    }
+
+    fn gate_task(self, tasks: &TaskTracker) -> Result<GateTask, LinkConfigError> {
+        let Self { config, environment, boot, commands, wished, departures, events, tap, stats } = self;
+        let Environment { clock, rng } = environment;
+        let stop_link = CancellationToken::new();
+        let session = BusSession::new(config.key.clone(), boot);
+        let link_config = link_config(&config);
+        let (sender, link) =
+            link::spawn(link_config, session, Arc::clone(&clock), rng, tasks, stop_link.clone())?;
+        Ok(GateTask {
+            gate: Gate::new(gate_config(&config, boot)),
+            clock,
+            commands,
+            wished,
+            departures,
+            link: tap.unwrap_or(link),
+            stop_link,
+            inbox: Inbox::new(config.key.clone()),
+            outbound: Outbound::new(sender, &config.key),
+            events,
+            stats,
+            waiting: Waiting::default(),
+        })
+    }
+}
+
+fn link_config(config: &Config) -> LinkConfig {
+    let server = config.server_id();
+    let (user, password) = match &config.broker_login {
+        Some(login) => (login.user.clone(), login.password.clone().into_inner()),
+        None => (server.to_string(), config.key.mqtt_password()),
+    };
+    LinkConfig::new(config.brokers.clone(), format!("gs-{server}"), user, password)
+}
+
+fn gate_config(config: &Config, boot: BootId) -> GateConfig {
+    GateConfig {
+        server: config.server_id().clone(),
+        boot,
+        tag: TokenTag::new(&config.key, config.server_id(), boot),
+        profile: config.profile(),
+        state: config.state,
+        max_players: config.max_players,
+        parked_max: config.parked_max(),
+        marks_max: limits::CLOSED_MARKS_MAX,
+        timing: config.timing,
+    }
+}
+
+#[cfg(test)]
+mod tests;

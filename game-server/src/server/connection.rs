@@ -1,0 +1,181 @@
+//! One client, from its hello to its end.
+//!
+//! Owns the handshake of the game link. Decides nothing about who may come in. Invariants: every client that speaks is answered
+//! by name; its slot is dropped when it is gone; it can make us hold one frame's worth of bytes at most.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared_msgs::codes::Code;
+use shared_msgs::frames::{self, ClientFrame, ServerFrame};
+use shared_msgs::ids::HandoverId;
+use shared_msgs::limits;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio_util::sync::CancellationToken;
+
+use super::frame_io::{FrameReader, ReadError, write};
+use super::world::PlayerHandler;
+use crate::{GameServer, Hello, PlayerSlot, Progress};
+
+/// What all connections share.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) game: GameServer,
+    pub(super) handler: Arc<dyn PlayerHandler>,
+    /// Nobody is served any more.
+    pub(super) stop: CancellationToken,
+}
+
+/// Why a connection is closed without another word.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Gone {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] io::Error),
+}
+
+/// A client's connection.
+pub(super) struct Connection<S> {
+    context: Context,
+    reader: FrameReader<ReadHalf<S>>,
+    writer: WriteHalf<S>,
+}
+
+impl<S: AsyncRead + AsyncWrite> Connection<S> {
+    pub(super) fn new(context: Context, stream: S) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Self { context, reader: FrameReader::new(reader), writer }
+    }
+
+    /// Serves the client to its end.
+    pub(super) async fn run(mut self) -> Result<(), Gone> {
+        let hello = match self.hello().await? {
+            Ok(hello) => hello,
+            Err(code) => return self.refuse(code, None).await,
+        };
+        let Some(slot) = self.let_in(hello).await? else { return Ok(()) };
+        let handler = Arc::clone(&self.context.handler);
+        let handover = slot.session();
+        let ended = {
+            let _presence = Presence::begin(&*handler, &slot);
+            self.play(&slot).await
+        };
+        slot.leave().await;
+        match ended? {
+            Ended::Left => Ok(self.writer.shutdown().await?),
+            Ended::Kicked(code) => self.refuse(code, Some(handover)).await,
+        }
+    }
+
+    async fn refuse(&mut self, code: Code, handover: Option<HandoverId>) -> Result<(), Gone> {
+        write(&mut self.writer, &ServerFrame::refused(code, handover)).await?;
+        Ok(self.writer.shutdown().await?)
+    }
+
+    async fn hello(&mut self) -> Result<Result<frames::Hello, Code>, Gone> {
+        let frame = tokio::select! {
+            frame = self.reader.next() => frame,
+            () = tokio::time::sleep(limits::HELLO_DEADLINE) => return Ok(Err(Code::HelloTimedOut)),
+            () = self.context.stop.cancelled() => return Ok(Err(Code::ServerClosed)),
+        };
+        match frame {
+            Ok(ClientFrame::Hello(hello)) if hello.version == limits::GAME_LINK_VERSION => Ok(Ok(hello)),
+            Ok(ClientFrame::Hello(_)) => Ok(Err(Code::ClientTooOld)),
+            Ok(ClientFrame::App(_) | ClientFrame::Leave) | Err(ReadError::Frame(_)) => {
+                Ok(Err(Code::MalformedHello))
+            }
+            Err(error @ (ReadError::Closed | ReadError::Io(_))) => Err(error.into()),
+        }
+    }
+
+    /// Waits for the gate's word; a client that goes away meanwhile has abandoned its request.
+    async fn let_in(&mut self, hello: frames::Hello) -> Result<Option<PlayerSlot>, Gone> {
+        let frames::Hello { token, build, app_data, .. } = hello;
+        let mut redeeming = self.context.game.begin_redeem(Hello { token, build, app_data });
+        loop {
+            let progress = tokio::select! {
+                progress = redeeming.progress() => progress,
+                gone = self.reader.gone() => {
+                    drop(redeeming);
+                    if matches!(gone, ReadError::Frame(_)) {
+                        self.refuse(Code::MalformedHello, None).await?;
+                    }
+                    return Err(gone.into());
+                }
+            };
+            match progress {
+                Progress::Waiting => {}
+                Progress::Delayed { within } => {
+                    write(&mut self.writer, &ServerFrame::Delayed { deadline_ms: millis(within) }).await?;
+                }
+                Progress::Done(Ok(slot)) => {
+                    let welcome = ServerFrame::Welcome {
+                        name: slot.name().to_owned(),
+                        server: self.context.game.server_id().clone(),
+                        session: slot.session(),
+                    };
+                    write(&mut self.writer, &welcome).await?;
+                    return Ok(Some(slot));
+                }
+                Progress::Done(Err(refusal)) => {
+                    self.refuse(refusal.code(), refusal.handover_id()).await?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    async fn play(&mut self, slot: &PlayerSlot) -> Result<Ended, Gone> {
+        loop {
+            let frame = tokio::select! {
+                frame = self.reader.next() => frame?,
+                ending = slot.kicked() => {
+                    let (code, save_within_ms) = (ending.reason, millis(ending.save_within));
+                    let ending = ServerFrame::Ending { code: code.as_str().to_owned(), save_within_ms };
+                    write(&mut self.writer, &ending).await?;
+                    return Ok(Ended::Kicked(code));
+                }
+            };
+            match frame {
+                ClientFrame::App(data) => {
+                    if let Some(reply) = self.context.handler.said(slot, &data) {
+                        write(&mut self.writer, &ServerFrame::App(reply)).await?;
+                    }
+                }
+                // A second hello is a client that has lost its way.
+                ClientFrame::Leave | ClientFrame::Hello(_) => return Ok(Ended::Left),
+            }
+        }
+    }
+}
+
+/// How a session ended, the client still being there.
+enum Ended {
+    Left,
+    Kicked(Code),
+}
+
+/// A player in the world. However it ends, the world hears of it before the slot is free.
+struct Presence<'a> {
+    handler: &'a dyn PlayerHandler,
+    slot: &'a PlayerSlot,
+}
+
+impl<'a> Presence<'a> {
+    fn begin(handler: &'a dyn PlayerHandler, slot: &'a PlayerSlot) -> Self {
+        handler.joined(slot);
+        Self { handler, slot }
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        self.handler.leaving(self.slot);
+    }
+}
+
+fn millis(of: Duration) -> u32 {
+    u32::try_from(of.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,294 @@
+//! What the reference server reads from its file and environment.
+//!
+//! Owns the shape of `config/game-server.toml` and the start-up errors. Knows nothing of sockets' use. Invariant: a key that is not
+//! listed here is an error.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared_msgs::ids::Realm;
+use shared_msgs::keys::{KeyError, ServerKey};
+use shared_msgs::link::BrokerAddr;
+use shared_msgs::messages::Endpoint;
+use shared_msgs::process::{self, ConfigFile, LogFormat, NotLoopback, Secret};
+
+use crate::{BrokerLogin, Config, StartError};
+
+/// How clients connect, in an endpoint's words.
+const TRANSPORT: &str = "tcp";
+/// Connections beyond players and as many who come or wait.
+const CONNECTIONS_SLACK: usize = 64;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How to reach the hub.
+    pub hub: Hub,
+    /// What players meet.
+    pub game: Game,
+    /// What is logged.
+    pub log: Log,
+    /// Who may watch.
+    pub metrics: Metrics,
+}
+
+/// How to reach the hub.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hub {
+    /// Tried in turn.
+    pub brokers: Vec<BrokerAddr>,
+    /// As `auth-hub server-key` prints it.
+    pub key: Option<Secret>,
+    /// A file with the key.
+    pub key_file: Option<PathBuf>,
+    /// For a broker that is not the hub's own.
+    pub mqtt_user: Option<String>,
+    /// For a broker that is not the hub's own.
+    pub mqtt_password: Option<Secret>,
+    /// A file with the password.
+    pub mqtt_password_file: Option<PathBuf>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            brokers: vec![BrokerAddr { host: "127.0.0.1".into(), port: 1883 }],
+            key: None,
+            key_file: None,
+            mqtt_user: None,
+            mqtt_password: None,
+            mqtt_password_file: None,
+        }
+    }
+}
+
+/// What players meet.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Game {
+    /// Where to listen; loopback.
+    pub listen: SocketAddr,
+    /// What clients are told to connect to, `host:port`; the bound address by default.
+    pub advertise: Option<String>,
+    /// For people; the server id by default.
+    pub name: Option<String>,
+    /// Whose game database it uses.
+    pub realm: Option<Realm>,
+    /// May be empty.
+    pub region: String,
+    /// May be empty.
+    pub build: String,
+    /// Slots.
+    pub max_players: u32,
+    /// Clients that may wait for their grants.
+    pub parked_max: Option<u32>,
+    /// Open connections.
+    pub connections_max: Option<usize>,
+    /// How long players may finish when the process is stopped.
+    pub drain_ms: u64,
+}
+
+impl Default for Game {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+            name: None,
+            realm: None,
+            region: String::new(),
+            build: String::new(),
+            max_players: 100,
+            parked_max: None,
+            connections_max: None,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+/// What is logged, on stderr.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// auto: text on a terminal, JSON elsewhere.
+    pub format: LogFormat,
+    /// Directives of `tracing_subscriber`'s `EnvFilter`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), filter: "info".into() }
+    }
+}
+
+/// Who may watch.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Where `GET /metrics` answers; nowhere by default. Loopback.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Why the reference server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// File or environment.
+    #[error(transparent)]
+    Read(#[from] process::ConfigError),
+    /// Nobody said which server this is.
+    #[error("`hub.key` or `hub.key_file` is needed: what `auth-hub server-key SERVER-ID` prints")]
+    NoKey,
+    /// Not a server key.
+    #[error("`hub.key`: {0}")]
+    Key(#[from] KeyError),
+    /// One without the other.
+    #[error("`hub.mqtt_user` and `hub.mqtt_password` go together")]
+    HalfALogin,
+    /// Nobody could connect, or not even all players.
+    #[error("`game.connections_max` must be at least `game.max_players`")]
+    ConnectionsMax,
+    /// The game link has no TLS of its own.
+    #[error(transparent)]
+    NotLoopback(#[from] NotLoopback),
+    /// No socket.
+    #[error("`{setting}`: {source}")]
+    Bind {
+        /// Which key.
+        setting: &'static str,
+        /// As the operating system says.
+        source: std::io::Error,
+    },
+    /// The game server itself.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl Settings {
+    /// From a file and `GAME_SERVER__SECTION__KEY` variables, which win.
+    ///
+    /// # Errors
+    /// A named key or line.
+    pub fn load(file: ConfigFile<'_>) -> Result<Self, SettingsError> {
+        Ok(process::load(file, "GAME_SERVER")?)
+    }
+
+    /// As [`Settings::load`] of a file that must exist, with the environment as a parameter.
+    ///
+    /// # Errors
+    /// A named key or line.
+    pub fn load_from(
+        file: &Path,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, SettingsError> {
+        Ok(process::load_from(ConfigFile::Named(file), "GAME_SERVER", variables)?)
+    }
+
+    /// How long players may finish.
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.game.drain_ms)
+    }
+
+    /// Open connections: players, as many who come or wait, and some.
+    pub fn connections_max(&self) -> usize {
+        let players = usize::try_from(self.game.max_players).unwrap_or(usize::MAX);
+        self.game.connections_max.unwrap_or(players.saturating_mul(2).saturating_add(CONNECTIONS_SLACK))
+    }
+
+    /// What the SDK needs, once it is known where clients connect.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn into_config(self, bound: SocketAddr) -> Result<Config, SettingsError> {
+        if self.connections_max() < usize::try_from(self.game.max_players).unwrap_or(usize::MAX) {
+            return Err(SettingsError::ConnectionsMax);
+        }
+        let Self { hub, game, .. } = self;
+        let key = process::resolve(hub.key, hub.key_file, "hub.key")?.ok_or(SettingsError::NoKey)?;
+        let key: ServerKey = key.expose().parse()?;
+        let password = process::resolve(hub.mqtt_password, hub.mqtt_password_file, "hub.mqtt_password")?;
+        let broker_login = match (hub.mqtt_user, password) {
+            (Some(user), Some(password)) => Some(BrokerLogin { user, password }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(SettingsError::HalfALogin),
+        };
+        let address = game.advertise.unwrap_or_else(|| bound.to_string());
+        let endpoints = vec![Endpoint { transport: TRANSPORT.into(), address }];
+        let defaults = Config::new(key, hub.brokers, endpoints);
+        Ok(Config {
+            name: game.name.unwrap_or_else(|| defaults.name.clone()),
+            realm: game.realm.unwrap_or_else(|| defaults.realm.clone()),
+            region: game.region,
+            build: game.build,
+            max_players: game.max_players,
+            parked_max: game.parked_max,
+            broker_login,
+            ..defaults
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared_msgs::keys::FleetKeys;
+    use shared_msgs::process::load_from;
+    use shared_msgs::rng::SeededRng;
+
+    fn from_env(variables: &[(&str, &str)]) -> Result<Settings, process::ConfigError> {
+        let os = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        load_from(ConfigFile::None, "GAME_SERVER", os)
+    }
+
+    fn key_line() -> String {
+        FleetKeys::generate(&SeededRng::new(1)).server_key(&"alpha".parse().unwrap(), 1).to_line().to_string()
+    }
+
+    fn bound() -> SocketAddr {
+        "127.0.0.1:7001".parse().unwrap()
+    }
+
+    #[test]
+    fn the_environment_reaches_every_section_and_the_bound_address_is_advertised() {
+        let key = key_line();
+        let settings = from_env(&[
+            ("GAME_SERVER__HUB__KEY", &key),
+            ("GAME_SERVER__HUB__BROKERS", r#"["hub.example.org:1883"]"#),
+            ("GAME_SERVER__GAME__MAX_PLAYERS", "7"),
+            ("GAME_SERVER__METRICS__LISTEN", "127.0.0.1:9"),
+        ])
+        .unwrap();
+        assert_eq!(settings.connections_max(), 78);
+        let config = settings.into_config(bound()).unwrap();
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!((config.server_id().as_str(), config.max_players), ("alpha", 7));
+        assert_eq!(config.endpoints[0].address, "127.0.0.1:7001");
+        assert_eq!(config.brokers[0].host, "hub.example.org");
+    }
+
+    #[test]
+    fn the_shipped_file_holds_the_defaults() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/game-server.toml");
+        let shipped: Settings =
+            load_from(ConfigFile::Named(path.as_ref()), "GAME_SERVER", std::iter::empty()).unwrap();
+        assert_eq!(format!("{shipped:?}"), format!("{:?}", Settings::default()));
+    }
+
+    #[test]
+    fn what_is_missing_or_half_is_named() {
+        let error = |variables: &[(&str, &str)]| {
+            from_env(variables).unwrap().into_config(bound()).unwrap_err().to_string()
+        };
+        let key = ("GAME_SERVER__HUB__KEY", &*key_line());
+        assert!(error(&[]).contains("hub.key_file"));
+        assert!(error(&[("GAME_SERVER__HUB__KEY", "hunter2")]).contains("`hub.key`"));
+        assert!(!error(&[("GAME_SERVER__HUB__KEY", "hunter2")]).contains("hunter2"));
+        assert!(error(&[key, ("GAME_SERVER__HUB__MQTT_USER", "x")]).contains("go together"));
+        assert!(error(&[key, ("GAME_SERVER__GAME__CONNECTIONS_MAX", "99")]).contains("connections_max"));
+        assert!(from_env(&[("GAME_SERVER__GAME__MAX_PLAYER", "1")]).is_err());
+    }
+}

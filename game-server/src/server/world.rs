@@ -1,0 +1,60 @@
+//! The smallest world: it echoes, and says who is here.
+//!
+//! Owns the list of who is in game. Knows no sockets and no tokens: it meets players with their slots in hand. A game puts its own
+//! [`PlayerHandler`] in its place.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use shared_msgs::limits;
+
+use crate::{PlayerSlot, SlotId};
+
+/// Asks who is here.
+pub const WHO: &[u8] = b"who";
+/// What fits a frame, its tag and length taken off.
+const REPLY_BYTES_MAX: usize = limits::FRAME_BYTES_MAX - 8;
+
+/// What happens to players in game. Called from connections' tasks, so it must not block.
+pub trait PlayerHandler: Send + Sync + 'static {
+    /// A player is in; the slot tells its build and what it brought.
+    fn joined(&self, slot: &PlayerSlot);
+    /// A player says something; what it is answered, if anything.
+    fn said(&self, slot: &PlayerSlot, data: &[u8]) -> Option<Vec<u8>>;
+    /// A player is leaving, or has to: save now, with the slot's fence.
+    fn leaving(&self, slot: &PlayerSlot);
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct EchoWorld {
+    here: Mutex<BTreeMap<SlotId, String>>,
+}
+
+impl EchoWorld {
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<SlotId, String>) -> T) -> T {
+        f(&mut self.here.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl PlayerHandler for EchoWorld {
+    fn joined(&self, slot: &PlayerSlot) {
+        self.with(|here| here.insert(slot.id(), slot.name().to_owned()));
+    }
+
+    fn said(&self, _: &PlayerSlot, data: &[u8]) -> Option<Vec<u8>> {
+        if data != WHO {
+            return Some(data.to_vec());
+        }
+        let mut names = self.with(|here| here.values().cloned().collect::<Vec<_>>().join("\n"));
+        while names.len() > REPLY_BYTES_MAX {
+            let cut = names.rfind('\n').unwrap_or(0);
+            names.truncate(cut);
+        }
+        Some(names.into_bytes())
+    }
+
+    fn leaving(&self, slot: &PlayerSlot) {
+        self.with(|here| here.remove(&slot.id()));
+    }
+}

@@ -1,0 +1,156 @@
+//! A hub in this process: real sockets on free ports, a database of its own, cheap passwords, a clock that can be stepped.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth_hub::config::Config;
+use auth_hub::hub::{Environment, Hub};
+use shared_msgs::clock::SystemClock;
+use shared_msgs::ids::ServerId;
+use shared_msgs::keys::FleetKeys;
+use shared_msgs::process::Lifecycle;
+use shared_msgs::rng::SystemRng;
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use crate::client::{ClientError, HubClient, LoggedIn, Ticket};
+use crate::events;
+
+/// A password long enough for the hub.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// Stops as a hub does when asked; drop it to leave it to its end.
+#[derive(Debug)]
+pub struct TestHub {
+    dir: TempDir,
+    config: Config,
+    clock: Arc<SystemClock>,
+    running: Stop,
+    http: SocketAddr,
+    mqtt: SocketAddr,
+    client: HubClient,
+}
+
+/// Ends what runs when dropped.
+#[derive(Debug)]
+struct Stop(Lifecycle);
+
+impl TestHub {
+    /// A fresh hub with an empty database.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let mut config = Config::default();
+        config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.mqtt.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.database.path = dir.path().join("hub.sqlite");
+        config.keys.fleet_key_file = dir.path().join("fleet.key");
+        // The cheapest argon2 there is: tests of races are not tests of argon2.
+        (config.passwords.memory_kib, config.passwords.passes) = (64, 1);
+        config.passwords.queue_max = 4_096;
+        config.throttle.name_burst = 100_000;
+        config.throttle.address_burst = 100_000;
+        config.throttle.registration_burst = 100_000;
+        Self::start_in(dir, config).await
+    }
+
+    async fn start_in(dir: TempDir, config: Config) -> anyhow::Result<Self> {
+        events::log();
+        let clock = Arc::new(SystemClock::new());
+        let lifecycle = Lifecycle::new();
+        let environment = Environment { clock: clock.clone(), rng: Arc::new(SystemRng::new()) };
+        let hub = Hub::bind(config.clone(), environment, &lifecycle).await?;
+        let running = Stop(lifecycle.clone());
+        let (http, mqtt) = (hub.http_addr(), hub.mqtt_addr());
+        hub.start(&lifecycle)?;
+        let client = HubClient::new(format!("http://{http}"))?;
+        Ok(Self { dir, config, clock, running, http, mqtt, client })
+    }
+
+    /// Stops and starts again on the same ports with the same files, as a new process would: everything else is forgotten.
+    ///
+    /// # Errors
+    /// When it does not stop or start.
+    pub async fn restart(self) -> anyhow::Result<Self> {
+        self.running.0.soft().cancel();
+        self.again().await
+    }
+
+    /// As [`TestHub::restart`], but nothing that is under way is finished first.
+    ///
+    /// # Errors
+    /// When it does not stop or start.
+    pub async fn crash_and_restart(self) -> anyhow::Result<Self> {
+        self.running.0.hard().cancel();
+        self.again().await
+    }
+
+    async fn again(self) -> anyhow::Result<Self> {
+        let Self { dir, mut config, running, http, mqtt, .. } = self;
+        running.0.clone().run_to_end(Duration::from_secs(5)).await;
+        (config.http.listen, config.mqtt.listen) = (http, mqtt);
+        Self::start_in(dir, config).await
+    }
+
+    /// Where players' clients ask.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where game servers connect.
+    pub fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// A player's view of it.
+    pub fn client(&self) -> &HubClient {
+        &self.client
+    }
+
+    /// Its clock, to be stepped.
+    pub fn clock(&self) -> &SystemClock {
+        &self.clock
+    }
+
+    /// The line that `auth-hub server-key` would print.
+    ///
+    /// # Errors
+    /// When the fleet key file is not what the hub wrote.
+    pub fn server_key(&self, server: &ServerId) -> anyhow::Result<Zeroizing<String>> {
+        let text = Zeroizing::new(std::fs::read_to_string(&self.config.keys.fleet_key_file)?);
+        Ok(FleetKeys::parse(&text)?.server_key(server, 1).to_line())
+    }
+
+    /// Makes an account with [`PASSWORD`].
+    ///
+    /// # Errors
+    /// A problem, or no answer.
+    pub async fn register(&self, login: &str) -> Result<(), ClientError> {
+        self.client.register(login, PASSWORD).await.map(drop)
+    }
+
+    /// Logs in with [`PASSWORD`], asking for one server or none.
+    ///
+    /// # Errors
+    /// A problem, or no answer.
+    pub async fn login(&self, login: &str, server: Option<&ServerId>) -> Result<LoggedIn, ClientError> {
+        self.client.login(login, PASSWORD, server.map(ServerId::as_str)).await
+    }
+
+    /// Logs in and gives only where to go.
+    ///
+    /// # Errors
+    /// A problem, or no answer.
+    pub async fn ticket(&self, login: &str, server: Option<&ServerId>) -> Result<Ticket, ClientError> {
+        self.login(login, server).await?.handover.ok_or(ClientError::NoEndpoint)
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.hard().cancel();
+    }
+}

@@ -1,0 +1,11 @@
+//! Races and faults on real sockets: a hub with its broker, game servers behind fault proxies, clients. Order is made by holding taps and
+//! awaiting named events, never by waiting for time.
+
+mod arrivals;
+mod deaths;
+mod envelopes;
+mod fleet;
+mod grants;
+mod peak;
+mod sessions;
+mod tokens;
