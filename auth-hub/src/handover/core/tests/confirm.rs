@@ -65,6 +65,32 @@ fn an_unanswered_grant_of_the_account_counts_as_something_older() {
 }
 
 #[test]
+fn a_grant_that_was_taken_back_is_nothing_older() {
+    let mut rig = Rig::with(&[("a", 10), ("b", 10)]);
+    rig.wire = Box::new(|packet| match packet {
+        super::rig::Packet::ToHub(_, shared_msgs::messages::ServerMessage::GrantReply { .. }) => vec![],
+        super::rig::Packet::ToServer(order)
+            if matches!(order.order, shared_msgs::messages::Order::End(_)) =>
+        {
+            vec![]
+        }
+        _ => vec![0],
+    });
+    let first = rig.ask_for(1, Some("a"));
+    rig.run(0);
+    let gone = rig.peer("a").gone();
+    rig.from("a", [gone]);
+    rig.reconnect("a");
+    rig.run(10);
+    assert_eq!(rig.why(first), NoPlace::NoServerOnline);
+    assert_eq!(rig.core.fleet.get(&"a".parse().unwrap()).unwrap().roster.entries().count(), 1);
+    rig.peer("b").is_silent = true;
+    let second = rig.ask_for(1, Some("b"));
+    rig.run(ms(limits::CONFIRM_WAIT));
+    assert!(!rig.confirmed(second));
+}
+
+#[test]
 fn a_yes_that_shows_only_in_the_roster_is_a_yes() {
     let mut rig = Rig::with(&[("a", 10)]);
     rig.play(1, "a");

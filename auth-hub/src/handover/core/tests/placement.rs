@@ -101,6 +101,7 @@ fn a_backlog_of_old_statuses_revives_nobody() {
         let id = rig.ask(1);
         assert_eq!(rig.why(id), NoPlace::NoServerOnline, "every echo is older than a lease");
     }
+    assert_eq!(rig.core.lease_ends(), 1, "a lease that was not renewed ends once");
 }
 
 #[test]
