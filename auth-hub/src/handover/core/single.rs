@@ -86,7 +86,9 @@ impl Core {
     pub(super) fn keep_single(&mut self, account: AccountRow, now: Now, fx: &mut Vec<Effect>) {
         let entries = self.entries(account, now);
         // The next fence must be above these. Only of accounts we know: nobody else's entry moves our clock.
-        entries.iter().for_each(|(_, entry)| self.fences.observe(entry.fence, now));
+        for (_, entry) in &entries {
+            self.fences.observe(entry.fence, now);
+        }
         let newest = entries.iter().map(|(_, entry)| entry.fence).chain(self.accepted_fence(account)).max();
         let Some(newest) = newest else { return };
         let mut debts: BTreeMap<EndKey, (BootId, Vec<TokenHash>)> = BTreeMap::new();

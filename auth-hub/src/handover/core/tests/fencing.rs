@@ -55,8 +55,8 @@ fn a_grants_fence_is_above_every_fence_of_the_account_seen_in_a_roster() {
 #[test]
 fn a_fence_from_too_far_ahead_is_ignored() {
     let mut rig = Rig::with(&[("a", 10), ("b", 10)]);
-    let believed = limits::FENCE_AHEAD_MAX - 2 * limits::CLOCK_SKEW_MAX;
-    let far = u64::try_from(believed.as_millis()).unwrap() + 5_000;
+    let ms = |of: std::time::Duration| u64::try_from(of.as_millis()).unwrap();
+    let far = ms(limits::FENCE_AHEAD_MAX) - 2 * ms(limits::CLOCK_SKEW_MAX) + 5_000;
     stranger(&mut rig, 1, "a", far);
     let seen = rig.peer("a").entries[&TokenHash([7; 32])].2.fence;
     let id = rig.ask_for(1, Some("b"));
