@@ -1,5 +1,7 @@
 //! Judging what comes back: verdicts on grants, silence, lost servers; and when the client may be answered.
 
+use std::time::Duration;
+
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, HandoverId, PlayerId, ServerId, TokenHash};
@@ -179,7 +181,8 @@ impl Core {
 
     pub(super) fn arm(&mut self, id: HandoverId, now: Now) {
         if let Some(at) = self.next_look(id) {
-            self.timers.set(Alarm::Handover(id), at.max(now.mono));
+            // Never for now: whatever could be done now has been done, and a tick must come to its end.
+            self.timers.set(Alarm::Handover(id), at.max(now.mono + Duration::from_millis(1)));
         }
     }
 
