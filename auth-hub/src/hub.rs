@@ -21,7 +21,7 @@ use crate::accounts::store::OpenError;
 use crate::accounts::{PasswordPool, Store, StoreError};
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
-use crate::handover::{DeskParts, DeskTask, Meters};
+use crate::handover::{DeskParts, DeskTask, Meters, fences_are_startable};
 use crate::heartbeat::Heartbeat;
 use crate::http::{HttpParts, HttpSettings, HttpState, router, serve};
 use crate::keyfile::{self, KeyFileError};
@@ -59,6 +59,11 @@ pub enum StartError {
     /// The accounts' database does not answer.
     #[error("database: {0}")]
     Store(#[from] StoreError),
+    /// Fences already issued are so far ahead that every game server would refuse the next ones.
+    #[error(
+        "this machine's clock is minutes behind the one the hub ran by before: set it right, or wait until it has caught up"
+    )]
+    ClockBehind,
     /// The password threads did not start.
     #[error("password pool: {0}")]
     Passwords(#[from] PoolStartError),
@@ -108,6 +113,9 @@ impl Hub {
         let death = watched(lifecycle, "store");
         let store = Store::open(path, lifecycle.tasks(), &death, rng.clone(), clock.clone()).await?;
         let stored_ceiling = store.clock_ceiling().await?;
+        if !fences_are_startable(stored_ceiling, clock.now().unix) {
+            return Err(StartError::ClockBehind);
+        }
         let revoked = store.lowest_generations().await?;
         let keys = Arc::new(KeyRing::new(Arc::new(fleet), revoked, HubId::random(&*rng), &*rng));
         let pool = config.passwords.pool().map_err(InvalidConfig::Cost)?;

@@ -174,11 +174,12 @@ impl GateTask {
     fn handle(&mut self, input: Input) {
         let now = self.clock.now();
         let effects = self.gate.handle(input, now);
-        // Whoever hears of an effect can see it in the snapshot.
+        // Before the effects, so that who has been told something sees it in the snapshot too; behind them for the link's state.
         self.publish();
         for effect in effects {
             self.carry_out(effect, now.mono);
         }
+        self.publish();
     }
 
     fn publish(&self) {

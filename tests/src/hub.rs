@@ -76,11 +76,29 @@ impl TestHub {
     /// # Errors
     /// When it does not stop or start.
     pub async fn restart(self) -> anyhow::Result<Self> {
+        self.running.0.soft().cancel();
+        self.again().await
+    }
+
+    /// As [`TestHub::restart`], but nothing that is under way is finished first.
+    ///
+    /// # Errors
+    /// When it does not stop or start.
+    pub async fn crash_and_restart(self) -> anyhow::Result<Self> {
+        self.running.0.hard().cancel();
+        self.again().await
+    }
+
+    async fn again(self) -> anyhow::Result<Self> {
         let Self { dir, mut config, running, http, mqtt, .. } = self;
-        running.0.soft().cancel();
         running.0.clone().run_to_end(Duration::from_secs(5)).await;
         (config.http.listen, config.mqtt.listen) = (http, mqtt);
         Self::start_in(dir, config).await
+    }
+
+    /// Where players' clients ask.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
     }
 
     /// Where game servers connect.

@@ -5,4 +5,5 @@ pub mod events;
 pub mod hub;
 pub mod process;
 pub mod proxy;
+pub mod rogue;
 pub mod server;

@@ -117,13 +117,26 @@ impl Process {
     /// # Errors
     /// When the program ends or `within` is over; the error shows the end of its log.
     pub async fn logged(&self, words: &[&str], within: Duration) -> anyhow::Result<String> {
+        self.logged_times(words, 1, within).await
+    }
+
+    /// Waits for the `count`th log line that contains all of `words`.
+    ///
+    /// # Errors
+    /// As [`Process::logged`].
+    pub async fn logged_times(
+        &self,
+        words: &[&str],
+        count: usize,
+        within: Duration,
+    ) -> anyhow::Result<String> {
         let is_it = |line: &&String| words.iter().all(|word| line.contains(word));
+        let nth = |lines: &[String]| lines.iter().filter(is_it).nth(count - 1).cloned();
         let mut log = self.log.clone();
-        let found =
-            tokio::time::timeout(within, log.wait_for(|lines| lines.iter().any(|line| is_it(&line)))).await;
+        let found = tokio::time::timeout(within, log.wait_for(|lines| nth(lines).is_some())).await;
         match found {
-            Ok(Ok(lines)) => Ok(lines.iter().find(is_it).cloned().unwrap_or_default()),
-            _ => bail!("{} never logged {words:?}:\n{}", self.name, self.tail()),
+            Ok(Ok(lines)) => Ok(nth(&lines).unwrap_or_default()),
+            _ => bail!("{} never logged {count} × {words:?}:\n{}", self.name, self.tail()),
         }
     }
 

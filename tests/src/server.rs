@@ -2,28 +2,87 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use game_server::server::settings::Settings;
 use game_server::server::world::EchoWorld;
 use game_server::server::{Outcome, ReferenceServer};
 use game_server::{Environment, GameServer};
-use shared_msgs::clock::SystemClock;
+use shared_msgs::clock::{Clock, Now, SystemClock};
 use shared_msgs::ids::{Realm, ServerId};
 use shared_msgs::link::BrokerAddr;
+use shared_msgs::messages::Occupancy;
 use shared_msgs::process::{Lifecycle, Secret};
 use shared_msgs::rng::SystemRng;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::events::{self, Mark};
 use crate::hub::TestHub;
 use crate::proxy::FaultProxy;
 
+/// How long a server may take to come to rest.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a server belongs to: a hub, or what passes for one.
+pub trait Home: std::fmt::Debug {
+    /// Where game servers connect.
+    fn broker(&self) -> SocketAddr;
+    /// The line that `auth-hub server-key` would print.
+    ///
+    /// # Errors
+    /// When there is no key to derive it from.
+    fn key_line(&self, server: &ServerId) -> anyhow::Result<Zeroizing<String>>;
+}
+
+impl Home for TestHub {
+    fn broker(&self) -> SocketAddr {
+        self.mqtt_addr()
+    }
+
+    fn key_line(&self, server: &ServerId) -> anyhow::Result<Zeroizing<String>> {
+        self.server_key(server)
+    }
+}
+
+/// The machine's clock; either reading can be moved.
+#[derive(Debug, Default)]
+pub struct TestClock {
+    system: SystemClock,
+    skipped_ms: AtomicU64,
+}
+
+impl TestClock {
+    /// Makes the wall clock read `offset_ms` away from the machine's.
+    pub fn step_wall_to(&self, offset_ms: i64) {
+        self.system.step_wall_to(offset_ms);
+    }
+
+    /// Lets the wall clock gain (or lose) this many microseconds a second.
+    pub fn drift_wall(&self, ppm: i64) {
+        self.system.drift_wall(ppm);
+    }
+
+    /// Moves the monotonic clock ahead, as if that time had passed. The wall clock stays.
+    pub fn skip(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.skipped_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Now {
+        let Now { mono, unix } = self.system.now();
+        Now { mono: mono + Duration::from_millis(self.skipped_ms.load(Ordering::Relaxed)), unix }
+    }
+}
+
 /// How to start one.
 #[derive(Debug)]
 pub struct ServerBuilder<'a> {
-    hub: &'a TestHub,
+    hub: &'a dyn Home,
     id: ServerId,
     max_players: u32,
     parked_max: Option<u32>,
@@ -37,9 +96,10 @@ pub struct ServerBuilder<'a> {
 pub struct TestServer {
     id: ServerId,
     proxy: FaultProxy,
-    clock: Arc<SystemClock>,
+    clock: Arc<TestClock>,
     lifecycle: Lifecycle,
     game: GameServer,
+    peak: Arc<AtomicU32>,
     addr: SocketAddr,
     born: Mark,
     outcome: oneshot::Receiver<Outcome>,
@@ -104,17 +164,17 @@ impl ServerBuilder<'_> {
     /// When it does not start.
     pub async fn start_unheard(self) -> anyhow::Result<TestServer> {
         let born = events::log().mark();
-        let proxy = FaultProxy::start(self.hub.mqtt_addr()).await?;
+        let proxy = FaultProxy::start(self.hub.broker()).await?;
         let mut settings = Settings::default();
         settings.hub.brokers =
             vec![BrokerAddr { host: proxy.addr().ip().to_string(), port: proxy.addr().port() }];
-        settings.hub.key = Some(Secret::new(self.hub.server_key(&self.id)?.to_string()));
+        settings.hub.key = Some(Secret::new(self.hub.key_line(&self.id)?.to_string()));
         settings.game.max_players = self.max_players;
         settings.game.parked_max = self.parked_max;
         settings.game.connections_max = Some(4_096);
         settings.game.realm = self.realm;
         settings.game.drain_ms = self.drain_ms;
-        let clock = Arc::new(SystemClock::new());
+        let clock = Arc::new(TestClock::default());
         clock.step_wall_to(self.wall_offset_ms);
         let environment = Environment { clock: clock.clone(), rng: Arc::new(SystemRng::new()) };
         let server =
@@ -123,11 +183,19 @@ impl ServerBuilder<'_> {
         let lifecycle = Lifecycle::new();
         let (ended, outcome) = oneshot::channel();
         let running = lifecycle.clone();
-        TaskTracker::new().spawn(async move {
+        let tasks = TaskTracker::new();
+        tasks.spawn(async move {
             // Nobody may be waiting for it.
             let _ = ended.send(server.run(running).await);
         });
-        Ok(TestServer { id: self.id, proxy, clock, lifecycle, game, addr, born, outcome })
+        let peak = Arc::new(AtomicU32::new(0));
+        let (highest, mut seen) = (Arc::clone(&peak), game.watch());
+        tasks.spawn(async move {
+            while seen.changed().await.is_ok() {
+                highest.fetch_max(taken(&seen.borrow_and_update().occupancy), Ordering::Relaxed);
+            }
+        });
+        Ok(TestServer { id: self.id, proxy, clock, lifecycle, game, peak, addr, born, outcome })
     }
 
     /// Starts it and waits until the hub would place players on it.
@@ -143,7 +211,7 @@ impl ServerBuilder<'_> {
 
 impl TestServer {
     /// How to start one at this hub: a fresh id, 100 slots.
-    pub fn builder(hub: &TestHub) -> ServerBuilder<'_> {
+    pub fn builder(hub: &dyn Home) -> ServerBuilder<'_> {
         ServerBuilder {
             hub,
             id: fresh_id("srv"),
@@ -181,8 +249,36 @@ impl TestServer {
     }
 
     /// Its clock, to be stepped.
-    pub fn clock(&self) -> &SystemClock {
+    pub fn clock(&self) -> &TestClock {
         &self.clock
+    }
+
+    /// The most slots that were seen taken at once, players and held together.
+    pub fn peak(&self) -> u32 {
+        self.peak.load(Ordering::Relaxed).max(taken(&self.game.occupancy()))
+    }
+
+    /// Waits until its slots stand like this: players, held, parked.
+    ///
+    /// # Panics
+    /// When they do not come to it, or more were ever taken than there are.
+    pub async fn stands(&self, players: u32, held: u32, parked: u32) {
+        let wanted = (players, held, parked);
+        let mut seen = self.game.watch();
+        let stands = seen.wait_for(|now| {
+            let Occupancy { players, held, parked, .. } = now.occupancy;
+            (players, held, parked) == wanted
+        });
+        let came = tokio::time::timeout(PATIENCE, stands).await.is_ok_and(|seen| seen.is_ok());
+        let now = self.game.occupancy();
+        assert!(came, "{} does not come to {wanted:?}, it stands at {now:?}", self.id);
+        assert!(
+            self.peak() <= now.max_players,
+            "{}: {} slots taken of {}",
+            self.id,
+            self.peak(),
+            now.max_players
+        );
     }
 
     /// Waits for an event of this server since `mark`.
@@ -213,6 +309,10 @@ impl TestServer {
         self.proxy.admit(false);
         self.proxy.cut();
     }
+}
+
+fn taken(occupancy: &Occupancy) -> u32 {
+    occupancy.players + occupancy.held
 }
 
 impl Drop for TestServer {

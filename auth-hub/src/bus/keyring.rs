@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared_msgs::ids::{HubId, ServerId};
 use shared_msgs::keys::{FIRST_GENERATION, FleetKeys, KeyName, ServerKey};
 use shared_msgs::rng::Rng;
@@ -31,7 +33,7 @@ impl KeyRing {
         rng: &dyn Rng,
     ) -> Self {
         let secret: [u8; 32] = rng.array();
-        let hub_password = Zeroizing::new(hex(&secret));
+        let hub_password = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret));
         let lowest = lowest.into_iter().collect();
         Self { fleet, lowest, hub, hub_password, in_use: Mutex::default() }
     }
@@ -75,14 +77,6 @@ impl KeyRing {
         let id = self.hub.as_str().parse().ok()?;
         Some(self.fleet.server_key(&id, 0))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-        text
-    })
 }
 
 impl fmt::Debug for KeyRing {

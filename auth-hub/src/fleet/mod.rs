@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared_msgs::clock::{Mono, Now};
+use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, HubId, PlayerId, ServerId, StreamId, TokenHash};
 use shared_msgs::keys::KeyName;
 use shared_msgs::limits;
@@ -135,6 +136,12 @@ impl Fleet {
             ServerMessage::Status(status) => self.on_status(from, status, now, orders),
             ServerMessage::Gone { boot } => self.on_gone(from, *boot),
             ServerMessage::GrantReply { stamp, hash, player, fence, verdict, .. } => {
+                if let Verdict::Refused(Code::ServerDraining | Code::ServerClosed) = verdict
+                    && let Some(view) = self.current(&from.server, stamp.boot)
+                {
+                    // Final for a boot; the status that says so too may come behind this answer.
+                    view.state = ServerState::Draining;
+                }
                 let entry =
                     RosterEntry { hash: *hash, player: *player, fence: *fence, kind: EntryKind::Held };
                 let add = matches!(verdict, Verdict::Held).then_some(entry);
@@ -154,7 +161,7 @@ impl Fleet {
             ServerMessage::RosterPage { stamp, request, page, pages, entries } => {
                 let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
                 view.on_stamp(stamp, now);
-                if view.roster.on_page(*request, stamp.rev, *page, *pages, entries.clone()) {
+                if view.roster.on_page(*request, stamp.rev, *page, *pages, entries.clone(), now) {
                     info!(target: "handover", server_id = %from.server, entries = view.roster.entries().count(), "roster.learnt");
                     let news = News::Roster(from.server.clone());
                     [Some(news), view.room(now)].into_iter().flatten().collect()
@@ -212,22 +219,33 @@ impl Fleet {
                     info!(target: "handover", server_id = %server, boot = %boot, "server.eligible");
                 }
                 news.extend(view.room(now));
+                self.supersede_rival(server, orders);
                 return news;
             }
             Some(view) if boot < view.boot && now.mono < view.lease_ends_at() => {
-                warn!(target: "handover", server_id = %server, boot = %boot, newer = %view.boot, "server.superseded");
-                let order = Order::Superseded { by: view.boot };
-                orders.push(Addressed { server: server.clone(), boot, order });
+                view.on_rival(boot, self.probes_sent);
+                self.supersede_rival(server, orders);
+                self.probe(server, now, orders);
                 return Vec::new();
             }
             // Also when it was unknown: we may have forgotten an earlier boot of it, but not all that it owes.
             Some(_) | None => news.push(News::NewBoot(server.clone())),
         }
         info!(target: "handover", server_id = %server, boot = %boot, realm = %status.profile.realm, "server.heard");
-        let view = ServerView::new(from.stream, from.key, status.clone(), now);
+        let view = ServerView::new(from.stream, from.key, status, now);
         self.servers.insert(server.clone(), view);
         self.probe(server, now, orders);
         news
+    }
+
+    /// Tells an older boot to stop, once the newer one has proven to live beside it.
+    fn supersede_rival(&mut self, server: &ServerId, orders: &mut Vec<Addressed>) {
+        let Some(view) = self.servers.get_mut(server) else { return };
+        if let Some(rival) = view.take_outlived_rival() {
+            warn!(target: "handover", server_id = %server, boot = %rival, newer = %view.boot, "server.superseded");
+            let order = Order::Superseded { by: view.boot };
+            orders.push(Addressed { server: server.clone(), boot: rival, order });
+        }
     }
 
     fn on_gone(&mut self, from: &Sender, boot: BootId) -> Vec<News> {
@@ -253,13 +271,20 @@ impl Fleet {
         }
     }
 
+    /// The hub has just reached its broker: the next tick probes everybody.
+    pub(crate) fn on_link_up(&mut self, now: Now) {
+        self.next_beat = now.mono;
+    }
+
     /// Lets time pass: probes each beat, asks for rosters, ends leases, forgets the long lost.
     pub(crate) fn tick(&mut self, now: Now, orders: &mut Vec<Addressed>) -> Vec<News> {
         let mut news = Vec::new();
         if now.mono >= self.next_beat {
             let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
             self.next_beat = now.mono + limits::STATUS_BEAT;
-            ids.iter().for_each(|id| self.probe(id, now, orders));
+            for id in &ids {
+                self.probe(id, now, orders);
+            }
             self.servers.retain(|_, view| now.mono.since(view.last_heard) < FORGET_AFTER);
         }
         for (id, view) in &mut self.servers {

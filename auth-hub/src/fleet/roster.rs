@@ -154,7 +154,8 @@ impl Roster {
         }
     }
 
-    /// Takes one page. True when it was the last one missing and the roster is now the server's.
+    /// Takes one page. True when it was the last one missing and the roster is now the server's. Pages as of one revision are
+    /// the same whichever request they answer, and each one that comes puts off asking again: a slow link must get there too.
     pub(crate) fn on_page(
         &mut self,
         request: u64,
@@ -162,15 +163,17 @@ impl Roster {
         page: u16,
         of: u16,
         entries: Vec<RosterEntry>,
+        now: Now,
     ) -> bool {
-        let Sync::Requested { pages, .. } = &mut self.sync else { return false };
-        if request != self.requests || rev < self.rev || usize::from(of) > PAGES_MAX {
+        let Sync::Requested { at, pages } = &mut self.sync else { return false };
+        if request > self.requests || rev < self.rev || usize::from(of) > PAGES_MAX {
             return false;
         }
         let fits = pages.as_ref().is_none_or(|p| p.rev == rev && p.of == of);
         if !fits {
             *pages = None;
         }
+        *at = now.mono;
         let collected = pages.get_or_insert_with(|| Pages { rev, of, got: BTreeMap::new() });
         collected.got.insert(page, entries);
         if collected.got.len() < usize::from(of) {
@@ -210,7 +213,9 @@ mod tests {
 
     fn digest(entries: &[u8]) -> RosterDigest {
         let mut digest = RosterDigest::default();
-        entries.iter().for_each(|n| digest.add(&entry(*n)));
+        for n in entries {
+            digest.add(&entry(*n));
+        }
         digest
     }
 
@@ -261,9 +266,9 @@ mod tests {
         let mut roster = with(&[1]);
         roster.check(4, &digest(&[2, 3]), false, at(1));
         let request = roster.request_due(at(1)).unwrap();
-        assert!(!roster.on_page(request, 4, 0, 2, vec![entry(2)]));
-        assert!(!roster.on_page(request + 1, 4, 1, 2, vec![entry(9)]), "another request's page");
-        assert!(roster.on_page(request, 4, 1, 2, vec![entry(3)]));
+        assert!(!roster.on_page(request, 4, 0, 2, vec![entry(2)], at(3)));
+        assert!(!roster.on_page(request + 1, 4, 1, 2, vec![entry(9)], at(3)), "another request's page");
+        assert!(roster.on_page(request, 4, 1, 2, vec![entry(3)], at(3)));
         assert_eq!(roster.entries().count(), 2);
         roster.check(4, &digest(&[2, 3]), true, at(2));
         assert!(roster.is_known() && roster.request_due(at(9_000)).is_none());
@@ -274,12 +279,26 @@ mod tests {
         let mut roster = with(&[1]);
         roster.check(4, &digest(&[2, 3]), false, at(1));
         let request = roster.request_due(at(1)).unwrap();
-        assert!(!roster.on_page(request, 4, 0, 2, vec![entry(2)]));
+        assert!(!roster.on_page(request, 4, 0, 2, vec![entry(2)], at(3)));
         roster.apply(5, entry(2).player, entry(2).hash, None, at(2));
-        assert!(!roster.on_page(request, 4, 1, 2, vec![entry(3)]), "as of before the change");
+        assert!(!roster.on_page(request, 4, 1, 2, vec![entry(3)], at(3)), "as of before the change");
         assert!(!roster.is_known());
-        let again = roster.request_due(at(1).plus(limits::STATUS_BEAT)).unwrap();
-        assert!(roster.on_page(again, 5, 0, 1, vec![entry(3)]));
+        let again = roster.request_due(at(3).plus(limits::STATUS_BEAT)).unwrap();
+        assert!(roster.on_page(again, 5, 0, 1, vec![entry(3)], at(3)));
+    }
+
+    #[test]
+    fn a_roster_that_takes_longer_than_a_beat_arrives_all_the_same() {
+        let mut roster = with(&[1]);
+        roster.check(4, &digest(&[2, 3]), false, at(1));
+        let request = roster.request_due(at(1)).unwrap();
+        assert!(!roster.on_page(request, 4, 0, 2, vec![entry(2)], at(1_900)));
+        assert_eq!(roster.request_due(at(2_100)), None, "asked again while pages were coming");
+        // Even when it is asked again, what the first request still brings counts.
+        let again = roster.request_due(at(1_900).plus(limits::STATUS_BEAT)).unwrap();
+        assert!(!roster.on_page(request, 4, 0, 2, vec![entry(2)], at(4_000)));
+        assert!(roster.on_page(again, 4, 1, 2, vec![entry(3)], at(4_001)));
+        assert!(roster.is_known());
     }
 
     trait Plus {

@@ -54,6 +54,10 @@ pub(crate) struct ServerView {
     /// When the newest echoed probe was sent.
     fresh_at: Option<Mono>,
     suspected: bool,
+    /// The newest probe it has answered in time.
+    answered: u64,
+    /// An older boot that still speaks, and the newest probe sent when it was first heard.
+    rival: Option<(BootId, u64)>,
     /// When this boot was first heard: a boot that has not answered a probe yet has a lease all the same.
     first_heard: Mono,
     pub(crate) last_heard: Mono,
@@ -61,7 +65,7 @@ pub(crate) struct ServerView {
 }
 
 impl ServerView {
-    pub(crate) fn new(stream: StreamId, key: KeyName, status: Status, now: Now) -> Self {
+    pub(crate) fn new(stream: StreamId, key: KeyName, status: &Status, now: Now) -> Self {
         let mut view = Self {
             boot: status.stamp.boot,
             stream,
@@ -76,6 +80,8 @@ impl ServerView {
             probes: VecDeque::new(),
             fresh_at: None,
             suspected: false,
+            answered: 0,
+            rival: None,
             first_heard: now.mono,
             last_heard: now.mono,
             lease_end_reported: false,
@@ -118,6 +124,7 @@ impl ServerView {
         self.probes.retain(|(sent, _)| *sent > n);
         if now.mono.since(sent_at) < limits::LEASE {
             self.fresh_at = self.fresh_at.max(Some(sent_at));
+            self.answered = self.answered.max(n);
             self.suspected = false;
             self.lease_end_reported = false;
         }
@@ -138,6 +145,21 @@ impl ServerView {
             self.probes.pop_front();
         }
         self.probes.push_back((n, now.mono));
+    }
+
+    /// An older boot spoke. It may be the living one: a crash within the lease, and a clock that was set back before the restart.
+    pub(crate) fn on_rival(&mut self, boot: BootId, probes_sent: u64) {
+        if self.rival.is_none_or(|(known, _)| known != boot) {
+            self.rival = Some((boot, probes_sent));
+        }
+    }
+
+    /// The older boot, if ours has answered a probe that was sent after that one was heard.
+    pub(crate) fn take_outlived_rival(&mut self) -> Option<BootId> {
+        let (boot, _) =
+            self.rival.filter(|(_, sent_before)| !self.suspected && self.answered > *sent_before)?;
+        self.rival = None;
+        Some(boot)
     }
 
     /// Its connection died: only the echo of a probe sent from now on counts again.

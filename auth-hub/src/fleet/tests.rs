@@ -1,1 +1,76 @@
-//! Fleet tests follow.
+//! The bound of the fleet: a new server is let in only in place of a lost one.
+
+use std::time::Duration;
+
+use shared_msgs::clock::{Mono, Now, UnixMs};
+use shared_msgs::ids::{BootId, ServerId, StreamId};
+use shared_msgs::keys::KeyName;
+use shared_msgs::messages::{Occupancy, Profile, RosterDigest, ServerMessage, ServerState, Stamp, Status};
+
+use super::{FORGET_AFTER, Fleet, News, Sender};
+
+fn at(after: Duration) -> Now {
+    let ms = u64::try_from(after.as_millis()).unwrap();
+    Now { mono: Mono(ms), unix: UnixMs(1_700_000_000_000 + ms) }
+}
+
+fn status(fleet: &mut Fleet, server: &str, boot: u64, now: Now) -> Vec<News> {
+    let key = KeyName { epoch: 1, generation: 1 };
+    let from = Sender { server: server.parse().unwrap(), stream: StreamId([1; 16]), key };
+    let boot = BootId { started: UnixMs(boot), random: 0 };
+    let profile = Profile {
+        name: server.into(),
+        realm: "r".parse().unwrap(),
+        region: String::new(),
+        build: String::new(),
+        msg_version_max: 1,
+        endpoints: Vec::new(),
+    };
+    let message = ServerMessage::Status(Box::new(Status {
+        stamp: Stamp { boot, rev: 0, is_change: false, occupancy: Occupancy::default() },
+        profile,
+        state: ServerState::Online,
+        load_percent: 0,
+        digest: RosterDigest::default(),
+        echoes: Vec::new(),
+    }));
+    fleet.on_message(&from, &message, now, &mut Vec::new())
+}
+
+fn names(fleet: &Fleet) -> Vec<&str> {
+    fleet.iter().map(|(id, _)| id.as_str()).collect()
+}
+
+fn fleet() -> Fleet {
+    Fleet::new("hub-1".parse().unwrap(), 2)
+}
+
+#[test]
+fn a_full_fleet_refuses_a_new_server_until_one_of_its_own_is_lost() {
+    let mut fleet = fleet();
+    status(&mut fleet, "a", 1, at(Duration::ZERO));
+    status(&mut fleet, "b", 1, at(Duration::from_secs(3)));
+    assert_eq!(status(&mut fleet, "c", 1, at(Duration::from_secs(4))), []);
+    assert_eq!(names(&fleet), ["a", "b"]);
+    status(&mut fleet, "c", 1, at(Duration::from_secs(10)));
+    assert_eq!(names(&fleet), ["b", "c"], "the longest lost goes");
+}
+
+#[test]
+fn a_lost_server_is_remembered_for_a_while_and_then_forgotten() {
+    let mut fleet = fleet();
+    status(&mut fleet, "a", 1, at(Duration::ZERO));
+    fleet.tick(at(FORGET_AFTER.mul_f64(0.99)), &mut Vec::new());
+    assert_eq!(names(&fleet), ["a"]);
+    fleet.tick(at(FORGET_AFTER + Duration::from_secs(2)), &mut Vec::new());
+    assert!(names(&fleet).is_empty());
+}
+
+#[test]
+fn a_server_nobody_remembers_is_news_of_a_boot() {
+    let mut fleet = fleet();
+    let id: ServerId = "a".parse().unwrap();
+    assert_eq!(status(&mut fleet, "a", 1, at(Duration::ZERO)), [News::NewBoot(id.clone())]);
+    assert_eq!(status(&mut fleet, "a", 1, at(Duration::ZERO)), []);
+    assert_eq!(status(&mut fleet, "a", 2, at(Duration::ZERO)), [News::NewBoot(id)]);
+}

@@ -118,7 +118,7 @@ impl Ends {
     }
 
     /// The message, and when to send it again; drops hashes whose time is over. `None` when nothing is owed any more.
-    pub(crate) fn to_send(&mut self, key: &EndKey, now: Mono) -> Option<(BootId, End, Mono)> {
+    pub(crate) fn next_send(&mut self, key: &EndKey, now: Mono) -> Option<(BootId, End, Mono)> {
         self.change(key, |owed| owed.hashes.retain(|_, until| now < *until));
         let owed = self.owed.get_mut(key)?;
         let end = End {
@@ -149,9 +149,9 @@ impl Ends {
         let below = known.max(Some(below)).unwrap_or_default();
         self.settled.insert(key.clone(), Settled { below, ..settled });
         self.change(key, |owed| {
-            hashes.iter().for_each(|hash| {
+            for hash in hashes {
                 owed.hashes.remove(hash);
-            });
+            }
             if below >= owed.below {
                 owed.below = Fence::ZERO;
             }
@@ -170,7 +170,9 @@ impl Ends {
         let keys: Vec<EndKey> = self.of_server(server).cloned().collect();
         let stale = keys.into_iter().filter(|key| self.owed.get(key).is_some_and(|o| o.boot != boot));
         let stale: Vec<EndKey> = stale.collect();
-        stale.iter().for_each(|key| self.forget(key));
+        for key in &stale {
+            self.forget(key);
+        }
         stale
     }
 
@@ -221,5 +223,73 @@ impl Ends {
     pub(crate) fn prune(&mut self, now: Mono, shows: impl Fn(&EndKey, &TokenHash) -> bool) {
         self.settled.retain(|_, settled| now < settled.until);
         self.dead.retain(|hash, (key, until)| now < *until || shows(key, hash));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared_msgs::clock::UnixMs;
+
+    fn debt(boot: u64, below: u64, hashes: &[u8]) -> Debt {
+        Debt {
+            key: ("a".parse().unwrap(), PlayerId([1; 16])),
+            boot: BootId { started: UnixMs(boot), random: 0 },
+            account: AccountRow::from_raw(1),
+            below: Fence { hlc: below, hub: 0 },
+            hashes: hashes.iter().map(|n| (TokenHash([*n; 32]), Mono(100))).collect(),
+            reason: Code::Superseded,
+        }
+    }
+
+    fn answer(ends: &mut Ends, to: &Debt) -> bool {
+        let hashes: Vec<TokenHash> = to.hashes.iter().map(|(hash, _)| *hash).collect();
+        ends.on_ended(&to.key, to.boot, to.below, &hashes, Mono(1))
+    }
+
+    #[test]
+    fn what_was_answered_is_owed_again_only_to_another_boot() {
+        let mut ends = Ends::default();
+        assert!(ends.owe(debt(1, 5, &[])) && !ends.owe(debt(1, 5, &[])));
+        assert!(!answer(&mut ends, &debt(2, 5, &[])), "another boot answered");
+        assert!(answer(&mut ends, &debt(1, 5, &[])) && ends.is_empty());
+        assert!(!ends.owe(debt(1, 5, &[])) && !ends.owe(debt(1, 4, &[])));
+        assert!(ends.owe(debt(1, 6, &[])));
+        assert_eq!(ends.on_new_boot(&"a".parse().unwrap(), debt(2, 0, &[]).boot).len(), 1);
+        assert!(ends.is_empty() && ends.owe(debt(2, 5, &[])));
+    }
+
+    #[test]
+    fn an_answer_nobody_asked_for_leaves_no_trace() {
+        let mut ends = Ends::default();
+        assert!(!answer(&mut ends, &debt(1, 5, &[1])));
+        assert_eq!(ends.remembered(), 0);
+    }
+
+    #[test]
+    fn the_counts_follow_what_is_owed_whatever_takes_it_away() {
+        let mut ends = Ends::default();
+        let (server, key) = ("a".parse().unwrap(), debt(1, 0, &[]).key);
+        ends.owe(debt(1, 5, &[1, 2, 3, 4]));
+        assert_eq!((ends.cancels(&server), ends.cancels_of(&key)), (4, 4));
+        assert!(!answer(&mut ends, &debt(1, 5, &[1])), "three are left");
+        ends.on_hash_closed(&key, &TokenHash([2; 32]));
+        assert_eq!((ends.cancels(&server), ends.sessions_owed(AccountRow::from_raw(1)).count()), (2, 0));
+        let (_, end, again) = ends.next_send(&key, Mono(99)).unwrap();
+        assert_eq!((end.hashes.len(), end.below, again), (2, Fence::ZERO, Mono(599)));
+        assert!(ends.next_send(&key, Mono(100)).is_none(), "their time is over");
+        assert!(ends.is_empty());
+    }
+
+    #[test]
+    fn one_message_names_a_bounded_number_of_hashes_and_the_next_the_rest() {
+        let mut ends = Ends::default();
+        let all: Vec<u8> = (0..=64).collect();
+        ends.owe(debt(1, 0, &all));
+        let (_, first, _) = ends.next_send(&debt(1, 0, &[]).key, Mono(0)).unwrap();
+        assert_eq!(first.hashes.len(), limits::END_HASHES_MAX);
+        assert!(!answer(&mut ends, &debt(1, 0, &all[..64])));
+        let (_, rest, _) = ends.next_send(&debt(1, 0, &[]).key, Mono(0)).unwrap();
+        assert_eq!(rest.hashes, [TokenHash([64; 32])]);
     }
 }

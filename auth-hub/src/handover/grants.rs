@@ -43,6 +43,7 @@ pub(crate) struct OpenGrant {
 }
 
 /// Unanswered grants.
+#[expect(clippy::struct_field_names, reason = "one table and its indexes, each named by its key")]
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     by_hash: BTreeMap<TokenHash, OpenGrant>,

@@ -41,9 +41,9 @@ impl People {
 
     /// The store was asked and said nothing of these, or failed: they may be asked for again.
     pub(crate) fn not_found(&mut self, players: &[PlayerId]) {
-        players.iter().for_each(|player| {
+        for player in players {
             self.asked.remove(player);
-        });
+        }
     }
 
     /// Forgets accounts of which nothing is going on.

@@ -36,7 +36,8 @@ impl Gate {
     pub(super) fn on_abandon(&mut self, ticket: Ticket) {
         if let Some((hash, parked)) = self.delayed.take_ticket(ticket) {
             self.deadlines.cancel(parked.deadline, Due::Unpark(ticket));
-            note!(self, info, "client.abandoned", ticket = ticket.0, token_hash = %hash);
+            let handover = self.ledger.held(hash).map(|held| held.handover);
+            note!(self, info, "client.abandoned", ticket = ticket.0, token_hash = %hash, handover_id = handover.map(display));
         }
     }
 
@@ -55,13 +56,15 @@ impl Gate {
             Park::Full => self.refuse(ticket, Code::ServerBusy, None),
             Park::Done { replaced } => {
                 self.deadlines.at(deadline, Due::Unpark(ticket));
+                // Known only to who waits for an older session of its own: an early client's grant is still to come.
+                let handover = self.ledger.held(hash).map(|held| held.handover);
+                let handover_id = handover.map(tracing::field::display);
                 if let Some(older) = replaced {
                     self.deadlines.cancel(older.deadline, Due::Unpark(older.ticket));
-                    note!(self, info, "client.replaced", ticket = older.ticket.0, token_hash = %hash);
-                    let handover = self.ledger.held(hash).map(|held| held.handover);
+                    note!(self, info, "client.replaced", ticket = older.ticket.0, token_hash = %hash, handover_id);
                     self.refuse(older.ticket, Code::ConnectedElsewhere, handover);
                 }
-                note!(self, info, "client.parked", ticket = ticket.0, token_hash = %hash);
+                note!(self, info, "client.parked", ticket = ticket.0, token_hash = %hash, handover_id);
                 self.out.push(Effect::Delayed { ticket, deadline });
             }
         }

@@ -2,3 +2,10 @@
 //! awaiting named events, never by waiting for time.
 
 mod arrivals;
+mod deaths;
+mod envelopes;
+mod fleet;
+mod grants;
+mod peak;
+mod sessions;
+mod tokens;

@@ -79,8 +79,11 @@ impl Core {
 
     pub(super) fn on_link_up(&mut self, now: Now, fx: &mut Vec<Effect>) {
         self.cold_until.get_or_insert(now.mono + limits::COLD_HOLD);
+        self.fleet.on_link_up(now);
         let servers: Vec<ServerId> = self.fleet.iter().map(|(id, _)| id.clone()).collect();
-        servers.iter().for_each(|server| self.resync(server, now, fx));
+        for server in &servers {
+            self.resync(server, now, fx);
+        }
         self.try_holding(now, fx);
     }
 
@@ -90,6 +93,8 @@ impl Core {
             self.resend_grant(hash, now, fx);
         }
         let keys: Vec<EndKey> = self.ends.of_server(server).cloned().collect();
-        keys.iter().for_each(|key| self.send_end(key, true, now, fx));
+        for key in &keys {
+            self.send_end(key, true, now, fx);
+        }
     }
 }

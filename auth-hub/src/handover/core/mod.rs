@@ -126,6 +126,8 @@ struct Handover {
     request: HandoverRequest,
     /// Servers that said no or nothing.
     tried: BTreeSet<ServerId>,
+    /// Whether some no was for another reason than a lack of room: then nobody is told that all is full.
+    was_refused_oddly: bool,
     deadline: Mono,
     /// A hub that has just started keeps the client waiting for its fleet until then at most.
     hold_until: Mono,
@@ -184,7 +186,7 @@ impl Core {
         let mut fx = Vec::new();
         match input {
             Input::Ask { handover, request, players } => {
-                self.on_ask(handover, request, players, now, &mut fx)
+                self.on_ask(handover, request, players, now, &mut fx);
             }
             Input::Player { handover, account, realm, player } => {
                 self.on_player(handover, account, realm, player, now, &mut fx);
@@ -268,8 +270,14 @@ impl Core {
         let is_first = line.len() == 1;
         let deadline = now.mono + limits::LOGIN_DEADLINE;
         let hold_until = now.mono + limits::COLD_HOLD;
-        let handover =
-            Handover { request, tried: BTreeSet::new(), deadline, hold_until, stage: Stage::InLine };
+        let handover = Handover {
+            request,
+            tried: BTreeSet::new(),
+            was_refused_oddly: false,
+            deadline,
+            hold_until,
+            stage: Stage::InLine,
+        };
         self.running.insert(id, handover);
         self.timers.set(Alarm::Handover(id), deadline);
         debug!(target: "handover", handover_id = %id, is_first, "handover.asked");
@@ -324,7 +332,7 @@ impl Core {
         }
     }
 
-    fn send(&self, server: &ServerId, boot: BootId, order: Order, fx: &mut Vec<Effect>) {
+    fn send(server: &ServerId, boot: BootId, order: Order, fx: &mut Vec<Effect>) {
         fx.push(Effect::Send(Addressed { server: server.clone(), boot, order }));
     }
 
@@ -334,13 +342,13 @@ impl Core {
         self.ends.prune(now.mono, |(server, player), hash| {
             fleet.get(server).is_some_and(|view| view.roster.has(*player, *hash))
         });
+        let seen: BTreeSet<PlayerId> =
+            fleet.iter().flat_map(|(_, view)| view.roster.entries()).map(|entry| entry.player).collect();
         self.people.retain(|account, realms| {
-            lines.contains_key(&account) || realms.values().any(|p| fleet.entries_of(*p).next().is_some())
+            lines.contains_key(&account) || realms.values().any(|player| seen.contains(player))
         });
         // Whose owners the store could not name, it may name now.
-        let players: BTreeSet<PlayerId> =
-            fleet.iter().flat_map(|(_, view)| view.roster.entries()).map(|entry| entry.player).collect();
-        let unowned = players.into_iter().filter(|player| self.people.owner(*player).is_none());
+        let unowned = seen.into_iter().filter(|player| self.people.owner(*player).is_none());
         self.on_entries(&unowned.collect::<Vec<_>>(), now, fx);
     }
 }

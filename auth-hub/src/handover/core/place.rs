@@ -26,13 +26,12 @@ impl Core {
             return self.answer(id, Err(why), now, fx);
         };
         let account = handover.request.account;
-        match self.people.in_realm(account, &realm) {
-            Some(player) => self.grant(id, &server, player, now, fx),
-            None => {
-                self.set_stage(id, Stage::FindingPlayer);
-                self.arm(id, now);
-                fx.push(Effect::FindPlayer { handover: id, account, realm });
-            }
+        if let Some(player) = self.people.in_realm(account, &realm) {
+            self.grant(id, &server, player, now, fx);
+        } else {
+            self.set_stage(id, Stage::FindingPlayer);
+            self.arm(id, now);
+            fx.push(Effect::FindPlayer { handover: id, account, realm });
         }
     }
 
@@ -92,9 +91,13 @@ impl Core {
             return match self.fleet.get(wanted) {
                 None => NoPlace::ServerUnknown,
                 Some(view) if view.state == Draining => NoPlace::ServerDraining,
+                Some(_) if handover.was_refused_oddly => NoPlace::HubBusy,
                 Some(view) if view.is_eligible(now) => NoPlace::ServerFull,
                 Some(_) => NoPlace::NoServerOnline,
             };
+        }
+        if handover.was_refused_oddly {
+            return NoPlace::HubBusy;
         }
         let any_full = self.fleet.iter().any(|(_, view)| view.is_eligible(now));
         if any_full { NoPlace::AllServersFull } else { NoPlace::NoServerOnline }
@@ -152,7 +155,7 @@ impl Core {
         let again = open.resend.after(now.mono);
         self.timers.set(Alarm::Grant(hash), again);
         info!(target: "handover", handover_id = %grant.handover, server_id = %server, token_hash = %hash, "grant.sent");
-        self.send(&server, boot, Order::Grant(grant), fx);
+        Self::send(&server, boot, Order::Grant(grant), fx);
     }
 
     /// Sends an unanswered grant again, with the same id, until its answer or its end.

@@ -1,5 +1,7 @@
 //! Judging what comes back: verdicts on grants, silence, lost servers; and when the client may be answered.
 
+use std::time::Duration;
+
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, HandoverId, PlayerId, ServerId, TokenHash};
@@ -65,6 +67,13 @@ impl Core {
                     fx.push(Effect::GrantRefused);
                 }
                 if is_current {
+                    let is_odd = !matches!(
+                        code,
+                        Code::ServerFull | Code::ServerDraining | Code::ServerStarting | Code::ServerClosed
+                    );
+                    if let Some(handover) = self.running.get_mut(&id) {
+                        handover.was_refused_oddly |= is_odd;
+                    }
                     self.try_next(id, now, fx);
                 }
             }
@@ -147,7 +156,9 @@ impl Core {
         let ids = self.running.keys().copied();
         let waiting: Vec<HandoverId> =
             ids.filter(|id| self.attempt(id).is_some_and(|a| a.yes_at.is_some())).collect();
-        waiting.into_iter().for_each(|id| self.advance(id, now, fx));
+        for id in waiting {
+            self.advance(id, now, fx);
+        }
     }
 
     /// When the attempt must be looked at again if nothing happens before.
@@ -170,7 +181,8 @@ impl Core {
 
     pub(super) fn arm(&mut self, id: HandoverId, now: Now) {
         if let Some(at) = self.next_look(id) {
-            self.timers.set(Alarm::Handover(id), at.max(now.mono));
+            // Never for now: whatever could be done now has been done, and a tick must come to its end.
+            self.timers.set(Alarm::Handover(id), at.max(now.mono + Duration::from_millis(1)));
         }
     }
 

@@ -47,11 +47,10 @@ impl Core {
         }
     }
 
-    /// Fences stay above what is seen, and an entry of an open grant is the server's yes, though its answer was lost.
+    /// An entry of an open grant is the server's yes, though its answer was lost.
     fn note_entries(&mut self, player: PlayerId, now: Now, fx: &mut Vec<Effect>) {
         let mut yes = Vec::new();
         for (server, entry) in self.fleet.entries_of(player) {
-            self.fences.observe(entry.fence, now);
             let boot = self.fleet.get(server).map(|view| view.boot);
             let open = self.ledger.get(&entry.hash);
             let open = open.filter(|open| open.server == *server && Some(open.boot) == boot);
@@ -69,13 +68,12 @@ impl Core {
     }
 
     /// The account's entries that count: plausible fences, not cancelled.
-    fn entries(&self, account: AccountRow, now: Now) -> Vec<(ServerId, RosterEntry)> {
-        let all = self.people.of(account).flat_map(|player| self.fleet.entries_of(player));
-        all.filter(|(_, entry)| {
-            !self.ends.is_cancelled(&entry.hash) && entry.fence.unix() <= now.unix + limits::FENCE_AHEAD_MAX
-        })
-        .map(|(server, entry)| (server.clone(), *entry))
-        .collect()
+    fn entries(&mut self, account: AccountRow, now: Now) -> Vec<(ServerId, RosterEntry)> {
+        let Self { people, fleet, ends, fences, .. } = self;
+        let all = people.of(account).flat_map(|player| fleet.entries_of(player));
+        all.filter(|(_, entry)| !ends.is_cancelled(&entry.hash) && fences.is_plausible(entry.fence, now))
+            .map(|(server, entry)| (server.clone(), *entry))
+            .collect()
     }
 
     /// The fence of the account's running attempt, once its server has said yes.
@@ -87,6 +85,10 @@ impl Core {
     /// Owes an end to every server with something older than the account's newest place.
     pub(super) fn keep_single(&mut self, account: AccountRow, now: Now, fx: &mut Vec<Effect>) {
         let entries = self.entries(account, now);
+        // The next fence must be above these. Only of accounts we know: nobody else's entry moves our clock.
+        for (_, entry) in &entries {
+            self.fences.observe(entry.fence, now);
+        }
         let newest = entries.iter().map(|(_, entry)| entry.fence).chain(self.accepted_fence(account)).max();
         let Some(newest) = newest else { return };
         let mut debts: BTreeMap<EndKey, (BootId, Vec<TokenHash>)> = BTreeMap::new();
@@ -128,7 +130,7 @@ impl Core {
             debug!(target: "handover", server_id = %key.0, "end.forgotten");
             self.ends.forget(key);
         }
-        let Some((boot, end, again)) = self.ends.to_send(key, now.mono) else {
+        let Some((boot, end, again)) = self.ends.next_send(key, now.mono) else {
             self.timers.cancel(&Alarm::End(key.clone()));
             return;
         };
@@ -136,7 +138,7 @@ impl Core {
         if is_again {
             fx.push(Effect::Resent);
         }
-        self.send(&key.0, boot, Order::End(end), fx);
+        Self::send(&key.0, boot, Order::End(end), fx);
         self.timers.set(Alarm::End(key.clone()), again);
     }
 

@@ -132,6 +132,19 @@ fn owners_the_store_could_not_name_are_asked_for_again() {
 }
 
 #[test]
+fn a_hub_that_is_back_on_its_broker_probes_at_once() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    rig.cut_off("a");
+    rig.run(9_100);
+    rig.mend();
+    rig.input(Input::LinkUp);
+    rig.run(0);
+    let id = rig.ask(1);
+    rig.run(0);
+    assert_eq!(rig.placed(id), "a");
+}
+
+#[test]
 fn players_in_game_do_not_notice_a_hub_restart() {
     let mut rig = Rig::with(&[("a", 10)]);
     let hash = rig.play(1, "a");

@@ -1,6 +1,7 @@
 //! When the client is answered: after the yes, or unconfirmed when nothing older of the account exists.
 
 use shared_msgs::codes::Code;
+use shared_msgs::ids::Fence;
 use shared_msgs::limits;
 
 use super::rig::Rig;
@@ -33,13 +34,13 @@ fn never_unconfirmed_while_an_older_session_exists_then_silence_for_a_lease_trie
     let id = rig.ask(1);
     rig.run(ms(limits::LEASE) - 1);
     assert!(rig.waits(id));
-    let (b, c) = (rig.grants("b").len() > 0, rig.grants("c").len() > 0);
+    let (b, c) = (!rig.grants("b").is_empty(), !rig.grants("c").is_empty());
     assert!(b != c, "one at a time: {b} {c}");
     rig.run(1);
-    assert!(rig.grants("b").len() > 0 && rig.grants("c").len() > 0);
+    assert!(!rig.grants("b").is_empty() && !rig.grants("c").is_empty());
     let (silent, next) = if b { ("b", "c") } else { ("c", "b") };
     let hash = rig.grants(silent)[0].hash;
-    assert!(rig.ends(silent).iter().any(|(_, end)| end.hashes == [hash] && end.below == Default::default()));
+    assert!(rig.ends(silent).iter().any(|(_, end)| end.hashes == [hash] && end.below == Fence::ZERO));
     rig.peer(next).is_silent = false;
     rig.run(4_000);
     assert_eq!(rig.placed(id), next);
@@ -61,6 +62,32 @@ fn an_unanswered_grant_of_the_account_counts_as_something_older() {
     assert!(rig.waits(second));
     rig.run(20_000);
     assert_eq!(rig.why(second), NoPlace::AllServersFull);
+}
+
+#[test]
+fn a_grant_that_was_taken_back_is_nothing_older() {
+    let mut rig = Rig::with(&[("a", 10), ("b", 10)]);
+    rig.wire = Box::new(|packet| match packet {
+        super::rig::Packet::ToHub(_, shared_msgs::messages::ServerMessage::GrantReply { .. }) => vec![],
+        super::rig::Packet::ToServer(order)
+            if matches!(order.order, shared_msgs::messages::Order::End(_)) =>
+        {
+            vec![]
+        }
+        _ => vec![0],
+    });
+    let first = rig.ask_for(1, Some("a"));
+    rig.run(0);
+    let gone = rig.peer("a").gone();
+    rig.from("a", [gone]);
+    rig.reconnect("a");
+    rig.run(10);
+    assert_eq!(rig.why(first), NoPlace::NoServerOnline);
+    assert_eq!(rig.core.fleet.get(&"a".parse().unwrap()).unwrap().roster.entries().count(), 1);
+    rig.peer("b").is_silent = true;
+    let second = rig.ask_for(1, Some("b"));
+    rig.run(ms(limits::CONFIRM_WAIT));
+    assert!(!rig.confirmed(second));
 }
 
 #[test]

@@ -55,8 +55,10 @@ fn a_grants_fence_is_above_every_fence_of_the_account_seen_in_a_roster() {
 #[test]
 fn a_fence_from_too_far_ahead_is_ignored() {
     let mut rig = Rig::with(&[("a", 10), ("b", 10)]);
-    let far = u64::try_from(limits::FENCE_AHEAD_MAX.as_millis()).unwrap() + 5_000;
+    let ms = |of: std::time::Duration| u64::try_from(of.as_millis()).unwrap();
+    let far = ms(limits::FENCE_AHEAD_MAX) - 2 * ms(limits::CLOCK_SKEW_MAX) + 5_000;
     stranger(&mut rig, 1, "a", far);
+    let seen = rig.peer("a").entries[&TokenHash([7; 32])].2.fence;
     let id = rig.ask_for(1, Some("b"));
     rig.run(0);
     assert!(rig.answer(id).unwrap().is_ok());
@@ -66,6 +68,15 @@ fn a_fence_from_too_far_ahead_is_ignored() {
     assert!(rig.redeem("b", hash));
     rig.run(5_000);
     assert_eq!(rig.peer("b").entries.len(), 1, "ended for a fence that cannot be");
+    // Once it can be true, the next login goes above it, as soon as the store has followed.
+    rig.run(15_000);
+    let before = rig.grants("b").len();
+    rig.ask_for(1, Some("b"));
+    rig.run(0);
+    let id = rig.ask_for(1, Some("b"));
+    rig.run(0);
+    assert!(rig.confirmed(id));
+    assert!(rig.grants("b")[before..].iter().all(|grant| grant.fence > seen));
 }
 
 #[test]

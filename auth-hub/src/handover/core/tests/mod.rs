@@ -3,7 +3,9 @@
 mod cold;
 mod confirm;
 mod doubles;
+mod faults;
 mod fencing;
+mod look;
 mod peer;
 mod placement;
 mod refusals;

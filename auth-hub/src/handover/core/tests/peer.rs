@@ -231,7 +231,7 @@ impl Peer {
 
     fn pages(&mut self, request: u64) -> Vec<ServerMessage> {
         self.rosters_asked.push(request);
-        let entries: Vec<_> = self.entries.values().map(|(_, _, entry)| *entry).collect();
+        let entries = self.roster();
         let mut chunks: Vec<Vec<_>> = entries.chunks(self.page_entries).map(<[_]>::to_vec).collect();
         if chunks.is_empty() {
             chunks.push(Vec::new());
@@ -268,6 +268,10 @@ impl Peer {
         let over = self.entries.iter().filter(|(_, (_, at, _))| *at <= now.unix).map(|(hash, _)| *hash);
         let over: Vec<_> = over.collect();
         over.into_iter().filter_map(|hash| self.close_held(hash, Code::TokenExpired)).collect()
+    }
+
+    pub(super) fn roster(&self) -> Vec<RosterEntry> {
+        self.entries.values().map(|(_, _, entry)| *entry).collect()
     }
 
     pub(super) fn of_player(&self, player: PlayerId) -> Vec<RosterEntry> {

@@ -32,6 +32,18 @@ fn when_every_server_has_refused_all_are_full() {
 }
 
 #[test]
+fn who_was_refused_for_another_reason_is_not_told_that_all_is_full() {
+    for code in [Code::FenceTooFarAhead, Code::ServerBusy, Code::Superseded] {
+        let mut rig = Rig::with(&[("a", 10), ("b", 10)]);
+        rig.peer("a").refuses = Some(code);
+        rig.peer("b").refuses = Some(Code::ServerFull);
+        let (any, chosen) = (rig.ask(1), rig.ask_for(2, Some("a")));
+        rig.run(0);
+        assert_eq!((rig.why(any), rig.why(chosen)), (NoPlace::HubBusy, NoPlace::HubBusy), "{code}");
+    }
+}
+
+#[test]
 fn a_refusal_after_an_unconfirmed_answer_only_closes_the_grant() {
     let mut rig = Rig::with(&[("a", 10), ("b", 5)]);
     rig.peer("a").is_silent = true;
@@ -56,7 +68,7 @@ fn a_yes_taken_back_before_the_answer_is_a_no() {
     assert!(rig.waits(id));
     let end = shared_msgs::messages::End {
         player: grant.player,
-        below: Default::default(),
+        below: shared_msgs::ids::Fence::ZERO,
         hashes: vec![grant.hash],
         reason: Code::ServerDraining,
         save_within_ms: 0,

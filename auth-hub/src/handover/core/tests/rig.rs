@@ -8,14 +8,14 @@ use shared_msgs::clock::{Mono, Now, UnixMs};
 use shared_msgs::ids::{BootId, HandoverId, HubId, PlayerId, Realm, ServerId, StreamId, TokenHash};
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::limits;
-use shared_msgs::messages::{End, Grant, Order, ServerMessage};
+use shared_msgs::messages::{Order, ServerMessage};
 use shared_msgs::rng::{Rng, SeededRng};
 
 use super::super::{Core, Effect, Input};
 use super::peer::Peer;
 use crate::accounts::AccountRow;
 use crate::fleet::{Addressed, Sender};
-use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
+use crate::handover::{HandoverRequest, Placed, Refused};
 
 pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// More steps without any time passing mean that somebody spins.
@@ -44,8 +44,8 @@ pub(super) struct Rig {
     pub(super) store_takes_ceilings: bool,
     pub(super) ceiling: u64,
     pub(super) ceilings_asked: usize,
-    players: BTreeMap<(AccountRow, Realm), PlayerId>,
-    forgotten: BTreeMap<(AccountRow, Realm), PlayerId>,
+    pub(super) players: BTreeMap<(AccountRow, Realm), PlayerId>,
+    pub(super) forgotten: BTreeMap<(AccountRow, Realm), PlayerId>,
     pub(super) asked: BTreeMap<HandoverId, Mono>,
     pub(super) answers: BTreeMap<HandoverId, (Mono, Result<Placed, Refused>)>,
     pub(super) sent: Vec<(Mono, ServerId, BootId, Order)>,
@@ -245,51 +245,6 @@ impl Rig {
         self.run(0);
     }
 
-    /// Nothing reaches this server or comes from it.
-    pub(super) fn cut_off(&mut self, server: &str) {
-        let server: ServerId = server.parse().unwrap();
-        self.wire = Box::new(move |packet| match packet {
-            Packet::ToHub(from, _) if from.server == server => vec![],
-            Packet::ToServer(order) if order.server == server => vec![],
-            _ => vec![0],
-        });
-    }
-
-    pub(super) fn lose_ends(&mut self) {
-        self.wire = Box::new(|packet| match packet {
-            Packet::ToServer(Addressed { order: Order::End(_), .. }) => vec![],
-            _ => vec![0],
-        });
-    }
-
-    pub(super) fn lose_grants_to(&mut self, server: &str) {
-        let server: ServerId = server.parse().unwrap();
-        self.wire = Box::new(move |packet| match packet {
-            Packet::ToServer(Addressed { order: Order::Grant(_), server: to, .. }) if *to == server => vec![],
-            _ => vec![0],
-        });
-    }
-
-    /// The wire loses nothing any more.
-    pub(super) fn mend(&mut self) {
-        self.wire = Box::new(|_| vec![0]);
-    }
-
-    /// The server numbers on as if a change had been lost, so that its roster is asked for.
-    pub(super) fn restart_roster(&mut self, server: &str) {
-        self.peer(server).rev += 1;
-        self.reconnect(server);
-    }
-
-    /// The store does not know anybody for a while.
-    pub(super) fn forget_players(&mut self) {
-        self.forgotten = std::mem::take(&mut self.players);
-    }
-
-    pub(super) fn recall_players(&mut self) {
-        self.players = std::mem::take(&mut self.forgotten);
-    }
-
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
@@ -407,59 +362,5 @@ impl Rig {
                 self.from(server.as_str(), answers);
             }
         }
-    }
-
-    // What tests look at.
-
-    pub(super) fn answer(&self, id: HandoverId) -> Option<&Result<Placed, Refused>> {
-        self.answers.get(&id).map(|(_, answer)| answer)
-    }
-
-    pub(super) fn waits(&self, id: HandoverId) -> bool {
-        self.answer(id).is_none()
-    }
-
-    pub(super) fn answered_at(&self, id: HandoverId) -> Option<Mono> {
-        self.answers.get(&id).map(|(at, _)| *at)
-    }
-
-    pub(super) fn placed(&self, id: HandoverId) -> &str {
-        let placed = self.answer(id).expect("not answered").as_ref();
-        placed.expect("refused").server.as_str()
-    }
-
-    pub(super) fn confirmed(&self, id: HandoverId) -> bool {
-        self.answer(id).expect("not answered").as_ref().expect("refused").confirmed
-    }
-
-    pub(super) fn why(&self, id: HandoverId) -> NoPlace {
-        self.answer(id).expect("not answered").as_ref().expect_err("placed").why
-    }
-
-    pub(super) fn grants(&self, server: &str) -> Vec<&Grant> {
-        let of = self.sent.iter().filter(|(_, to, ..)| to.as_str() == server);
-        of.filter_map(|(.., order)| if let Order::Grant(grant) = order { Some(grant) } else { None })
-            .collect()
-    }
-
-    pub(super) fn ends(&self, server: &str) -> Vec<(Mono, &End)> {
-        let of = self.sent.iter().filter(|(_, to, ..)| to.as_str() == server);
-        of.filter_map(|(at, _, _, order)| if let Order::End(end) = order { Some((*at, end)) } else { None })
-            .collect()
-    }
-
-    pub(super) fn count(&self, server: &str, of: impl Fn(&Order) -> bool) -> usize {
-        self.sent.iter().filter(|(_, to, _, order)| to.as_str() == server && of(order)).count()
-    }
-
-    /// Nothing is under way or owed any more.
-    pub(super) fn assert_quiet(&self) {
-        assert_eq!(self.core.running.len(), 0, "running");
-        assert_eq!(self.core.lines.len(), 0, "lines");
-        assert_eq!(self.core.holding.len(), 0, "holding");
-        assert_eq!(self.core.ledger.len(), 0, "open grants");
-        assert!(self.core.ends.is_empty(), "ends owed: {:?}", self.core.ends);
-        let unanswered: Vec<_> = self.asked.keys().filter(|id| !self.answers.contains_key(id)).collect();
-        assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
     }
 }

@@ -31,7 +31,7 @@ fn hold_one(rig: &mut Rig, account: i64) -> shared_msgs::ids::TokenHash {
 fn assert_same(rig: &mut Rig) {
     let mut ours: Vec<_> =
         rig.core.fleet.get(&"a".parse().unwrap()).unwrap().roster.entries().copied().collect();
-    let mut theirs: Vec<_> = rig.peer("a").entries.values().map(|(_, _, entry)| *entry).collect();
+    let mut theirs = rig.peer("a").roster();
     ours.sort_by_key(|e| e.hash);
     theirs.sort_by_key(|e| e.hash);
     assert_eq!(ours, theirs);
@@ -79,15 +79,15 @@ fn a_lost_last_change_is_noticed_by_the_next_status_and_its_grace() {
 fn changes_that_were_only_late_cost_no_request() {
     let mut rig = Rig::with(&[("a", 10)]);
     rig.wire = Box::new(|packet| match packet {
-        Packet::ToHub(_, ServerMessage::Status(_)) => vec![0],
-        _ => vec![100],
+        Packet::ToHub(_, ServerMessage::GrantReply { .. }) => vec![100],
+        _ => vec![0],
     });
     for account in 0..5 {
         rig.ask(account);
         rig.run(50);
         let status = rig.peer("a").status();
         rig.from("a", [status]);
-        rig.run(1_150);
+        rig.run(1_950);
     }
     assert_eq!(rig.count("a", is_request), 0);
     assert_same(&mut rig);
@@ -140,6 +140,24 @@ fn pages_of_other_requests_and_revisions_are_ignored() {
     rig.run(0);
     let view = rig.core.fleet.get(&"a".parse().unwrap()).unwrap();
     assert!(!view.roster.is_known());
+    rig.run(2_500);
+    assert_same(&mut rig);
+}
+
+#[test]
+fn a_roster_as_of_before_a_change_does_not_undo_it() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    let one = hold_one(&mut rig, 1);
+    lose(&mut rig, |message| matches!(message, ServerMessage::RosterPage { .. }));
+    rig.restart_roster("a");
+    rig.run(0);
+    rig.mend();
+    let request = *rig.peer("a").rosters_asked.last().unwrap();
+    let (stamp, entries) = (rig.peer("a").stamp(false), rig.peer("a").roster());
+    assert!(rig.redeem("a", one));
+    rig.from("a", [ServerMessage::RosterPage { stamp, request, page: 0, pages: 1, entries }]);
+    rig.run(0);
+    assert!(!rig.core.fleet.get(&"a".parse().unwrap()).unwrap().roster.is_known());
     rig.run(2_500);
     assert_same(&mut rig);
 }

@@ -146,7 +146,9 @@ impl Storm {
                 all.entry(account).or_default().extend(of.map(|e| (e.fence, e.hash, e.kind)));
             }
         }
-        all.values_mut().for_each(|entries| entries.sort());
+        for entries in all.values_mut() {
+            entries.sort();
+        }
         all
     }
 
@@ -173,7 +175,9 @@ impl Storm {
             (peer.is_silent, peer.refuses, peer.saves_slowly) = (false, None, false);
             answers.push((peer.id.clone(), peer.save_all()));
         }
-        answers.into_iter().for_each(|(server, messages)| self.rig.from(server.as_str(), messages));
+        for (server, messages) in answers {
+            self.rig.from(server.as_str(), messages);
+        }
         self.rig.run(8_000);
         for (account, entries) in self.entries() {
             assert!(entries.len() <= 1, "account {account} has {entries:?}");

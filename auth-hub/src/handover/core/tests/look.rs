@@ -1,0 +1,62 @@
+//! What tests look at in a rig.
+
+use shared_msgs::clock::Mono;
+use shared_msgs::ids::HandoverId;
+use shared_msgs::messages::{End, Grant, Order};
+
+use super::rig::Rig;
+use crate::handover::{NoPlace, Placed, Refused};
+
+impl Rig {
+    pub(super) fn answer(&self, id: HandoverId) -> Option<&Result<Placed, Refused>> {
+        self.answers.get(&id).map(|(_, answer)| answer)
+    }
+
+    pub(super) fn waits(&self, id: HandoverId) -> bool {
+        self.answer(id).is_none()
+    }
+
+    pub(super) fn answered_at(&self, id: HandoverId) -> Option<Mono> {
+        self.answers.get(&id).map(|(at, _)| *at)
+    }
+
+    pub(super) fn placed(&self, id: HandoverId) -> &str {
+        let placed = self.answer(id).expect("not answered").as_ref();
+        placed.expect("refused").server.as_str()
+    }
+
+    pub(super) fn confirmed(&self, id: HandoverId) -> bool {
+        self.answer(id).expect("not answered").as_ref().expect("refused").confirmed
+    }
+
+    pub(super) fn why(&self, id: HandoverId) -> NoPlace {
+        self.answer(id).expect("not answered").as_ref().expect_err("placed").why
+    }
+
+    pub(super) fn grants(&self, server: &str) -> Vec<&Grant> {
+        let of = self.sent.iter().filter(|(_, to, ..)| to.as_str() == server);
+        of.filter_map(|(.., order)| if let Order::Grant(grant) = order { Some(grant) } else { None })
+            .collect()
+    }
+
+    pub(super) fn ends(&self, server: &str) -> Vec<(Mono, &End)> {
+        let of = self.sent.iter().filter(|(_, to, ..)| to.as_str() == server);
+        of.filter_map(|(at, _, _, order)| if let Order::End(end) = order { Some((*at, end)) } else { None })
+            .collect()
+    }
+
+    pub(super) fn count(&self, server: &str, of: impl Fn(&Order) -> bool) -> usize {
+        self.sent.iter().filter(|(_, to, _, order)| to.as_str() == server && of(order)).count()
+    }
+
+    /// Nothing is under way or owed any more.
+    pub(super) fn assert_quiet(&self) {
+        assert_eq!(self.core.running.len(), 0, "running");
+        assert_eq!(self.core.lines.len(), 0, "lines");
+        assert_eq!(self.core.holding.len(), 0, "holding");
+        assert_eq!(self.core.ledger.len(), 0, "open grants");
+        assert!(self.core.ends.is_empty(), "ends owed: {:?}", self.core.ends);
+        let unanswered: Vec<_> = self.asked.keys().filter(|id| !self.answers.contains_key(id)).collect();
+        assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
+    }
+}
