@@ -46,7 +46,8 @@ enum Gate {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Vec<u8>>,
+    /// With the number of each message, ascending.
+    waiting: VecDeque<(u64, Vec<u8>)>,
     in_flight: usize,
 }
 
@@ -67,9 +68,12 @@ pub(crate) struct Outbox {
     turn: VecDeque<Lane>,
     messages: usize,
     bytes: usize,
+    /// Number of the next message; never reset.
+    next_message: u64,
     /// Number of the next batch; never reset.
     next_batch: u64,
-    in_flight: BTreeMap<BatchId, Lane>,
+    /// With the number of the batch's first message.
+    in_flight: BTreeMap<BatchId, (Lane, u64)>,
     refused_full: u64,
     full_logged: Option<Mono>,
 }
@@ -84,6 +88,7 @@ impl Outbox {
             turn: VecDeque::new(),
             messages: 0,
             bytes: 0,
+            next_message: 0,
             next_batch: 0,
             in_flight: BTreeMap::new(),
             refused_full: 0,
@@ -126,9 +131,11 @@ impl Outbox {
         }
         self.messages += 1;
         self.bytes += message.len();
+        let number = self.next_message;
+        self.next_message += 1;
         let queue = self.lanes.entry(lane.clone()).or_default();
         let was_ready = queue.is_ready();
-        queue.waiting.push_back(message);
+        queue.waiting.push_back((number, message));
         if !was_ready && queue.is_ready() {
             self.turn.push_back(lane);
             return Ok(self.in_flight.len() < IN_FLIGHT_MAX);
@@ -143,8 +150,11 @@ impl Outbox {
         }
         let lane = self.turn.pop_front()?;
         let queue = self.lanes.get_mut(&lane)?;
+        let &(first, _) = queue.waiting.front()?;
         let mut bytes = Vec::new();
-        while let Some(message) = queue.waiting.pop_front_if(|m| bytes.len() + m.len() <= BATCH_BYTES_MAX) {
+        while let Some((_, message)) =
+            queue.waiting.pop_front_if(|(_, m)| bytes.len() + m.len() <= BATCH_BYTES_MAX)
+        {
             bytes.extend_from_slice(&message);
             self.messages -= 1;
         }
@@ -155,13 +165,13 @@ impl Outbox {
         }
         let id = BatchId(self.next_batch);
         self.next_batch += 1;
-        self.in_flight.insert(id, lane.clone());
+        self.in_flight.insert(id, (lane.clone(), first));
         Some(Batch { id, lane, bytes })
     }
 
     /// The broker acknowledged a batch. One of an earlier connection is ignored.
     pub(crate) fn acked(&mut self, id: BatchId) {
-        let Some(lane) = self.in_flight.remove(&id) else { return };
+        let Some((lane, _)) = self.in_flight.remove(&id) else { return };
         let Some(queue) = self.lanes.get_mut(&lane) else { return };
         let was_ready = queue.is_ready();
         queue.in_flight -= 1;
@@ -170,6 +180,19 @@ impl Outbox {
         } else if !was_ready && queue.is_ready() {
             self.turn.push_back(lane);
         }
+    }
+
+    /// How many messages were ever taken: the number that [`Outbox::settled`] reaches once they all are done with.
+    pub(crate) fn taken(&self) -> u64 {
+        self.next_message
+    }
+
+    /// All messages below this number were acknowledged or discarded.
+    pub(crate) fn settled(&self) -> u64 {
+        let waiting =
+            self.lanes.values().filter_map(|queue| queue.waiting.front()).map(|&(number, _)| number);
+        let under_way = self.in_flight.values().map(|&(_, first)| first);
+        waiting.chain(under_way).min().unwrap_or(self.next_message)
     }
 
     /// Whether nothing waits and nothing is under way.

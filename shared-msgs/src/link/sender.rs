@@ -1,11 +1,11 @@
 //! The owner's end of the link: puts messages into the outbox, never waits.
 //!
-//! Owns the lock around the outbox and the wake-up of its driver. Invariant: the lock is never held across an await, nor while anything is
-//! sealed.
+//! Owns the lock around the outbox and the two wake-ups (something to send; everything before N is settled). Invariant: the lock is
+//! never held across an await, nor while anything is sealed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::outbox::{Batch, BatchId, Outbox};
 use super::{Lane, LinkConfig};
@@ -29,6 +29,7 @@ struct Shared {
     outbox: Mutex<Outbox>,
     clock: Arc<dyn Clock>,
     work: Notify,
+    settled: watch::Sender<u64>,
 }
 
 /// Puts messages into the link's outbox. Clones share it.
@@ -41,6 +42,7 @@ impl LinkSender {
             outbox: Mutex::new(Outbox::new(config.outbox_messages_max, config.outbox_bytes_max)),
             clock,
             work: Notify::new(),
+            settled: watch::Sender::new(0),
         }))
     }
 
@@ -75,6 +77,22 @@ impl LinkSender {
         }
     }
 
+    /// Resolves when the broker has acknowledged everything sent so far, or the link went down; the caller bounds the wait. Do not
+    /// await it where the link's events are taken: a link whose owner does not listen reads no acknowledgement.
+    pub fn flush(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut settled = self.0.settled.subscribe();
+        let outbox = self.outbox();
+        let target = outbox.taken();
+        let done = outbox.settled() >= target;
+        drop(outbox);
+        async move {
+            if !done {
+                // The sender lives in us, or the link is gone: then there is nothing to wait for either.
+                let _ = settled.wait_for(|&settled| settled >= target).await;
+            }
+        }
+    }
+
     /// Messages that wait unsent, for metrics.
     pub fn waiting(&self) -> usize {
         self.outbox().waiting()
@@ -94,7 +112,11 @@ impl LinkSender {
     }
 
     pub(super) fn close(&self) {
-        self.outbox().close();
+        let mut outbox = self.outbox();
+        outbox.close();
+        let settled = outbox.settled();
+        drop(outbox);
+        self.0.settled.send_replace(settled);
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -111,6 +133,13 @@ impl LinkSender {
     }
 
     pub(super) fn acked(&self, id: BatchId) {
-        self.outbox().acked(id);
+        let mut outbox = self.outbox();
+        outbox.acked(id);
+        // Finding the least number walks all lanes: only when somebody waits for it.
+        let settled = (self.0.settled.receiver_count() > 0).then(|| outbox.settled());
+        drop(outbox);
+        if let Some(settled) = settled {
+            self.0.settled.send_replace(settled);
+        }
     }
 }

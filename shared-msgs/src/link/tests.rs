@@ -64,10 +64,12 @@ async fn nothing_of_one_connection_is_sent_on_the_next() {
     for n in 0..20 {
         link.sender.send(lane(0), vec![n]).unwrap();
     }
+    let flush = link.sender.flush();
     // Some are on the wire unacknowledged, some with rumqttc, some in the outbox.
     assert_eq!(conn.published().await.1, old);
     drop(conn);
     link.down().await;
+    soon(flush).await;
     assert_eq!(link.sender.waiting(), 0);
 
     let mut conn = peer.accept_up().await;

@@ -69,6 +69,14 @@ impl Model {
         self.waiting.values().flatten()
     }
 
+    fn settled(&self) -> u64 {
+        let waiting = self.waiting().map(|&(number, _)| number);
+        waiting
+            .chain(self.under_way.iter().flat_map(|(_, _, n)| n.iter().copied()))
+            .min()
+            .unwrap_or(self.taken)
+    }
+
     /// Checks a batch and moves its messages from waiting to under way.
     fn take(&mut self, batch: Batch) {
         assert!(self.ids.insert(batch.id), "an id twice");
@@ -147,6 +155,8 @@ proptest! {
                 }
             }
             prop_assert_eq!(outbox.waiting(), model.waiting().count());
+            prop_assert_eq!(outbox.settled(), model.settled());
+            prop_assert_eq!(outbox.taken(), model.taken);
             prop_assert_eq!(outbox.is_idle(), model.waiting().count() == 0 && model.under_way.is_empty());
         }
     }

@@ -6,6 +6,15 @@ use super::super::outbox::LANE_IN_FLIGHT_MAX;
 use super::peer::publish;
 use super::*;
 
+/// Whether `wait` is not done yet.
+async fn pends(wait: &mut (impl Future<Output = ()> + Unpin)) -> bool {
+    tokio::select! {
+        biased;
+        () = wait => false,
+        () = std::future::ready(()) => true,
+    }
+}
+
 #[tokio::test]
 async fn what_waits_for_a_busy_lane_travels_in_one_batch() {
     let peer = Peer::bind();
@@ -52,6 +61,28 @@ async fn a_full_outbox_refuses_and_loses_nothing_it_took() {
     conn.puback(ids[0]).await;
     assert_eq!(conn.published().await.2, (0..10).collect::<Vec<_>>());
     assert_eq!(link.sender.send(lane(0), vec![10]), Ok(()));
+}
+
+#[tokio::test]
+async fn a_flush_ends_with_the_last_acknowledgement() {
+    let peer = Peer::bind();
+    let mut link = Link::to(&[peer.addr], |_| {});
+    let mut conn = peer.accept_up().await;
+    link.up().await;
+    soon(link.sender.flush()).await;
+    link.sender.send(lane(0), b"a".to_vec()).unwrap();
+    link.sender.send(lane(1), b"b".to_vec()).unwrap();
+    let mut flush = Box::pin(link.sender.flush());
+    // Sent later: not waited for.
+    link.sender.send(lane(2), b"c".to_vec()).unwrap();
+    let ids = [conn.published().await.0, conn.published().await.0, conn.published().await.0];
+    conn.puback(ids[1]).await;
+    // What comes back proves that the acknowledgement before it was seen.
+    conn.write(&publish(&status().to_string(), 1, b"seen")).await;
+    assert!(matches!(link.event().await, LinkEvent::Message { .. }));
+    assert!(pends(&mut flush).await);
+    conn.puback(ids[0]).await;
+    soon(flush).await;
 }
 
 #[tokio::test]
@@ -146,6 +177,7 @@ async fn a_stop_sends_what_waits_and_says_goodbye() {
     assert_eq!(soon(link.events.recv()).await, None);
     soon(link.tasks.wait()).await;
     assert_eq!(link.sender.send(lane(0), vec![1]), Err(SendError::NotConnected));
+    soon(link.sender.flush()).await;
 }
 
 #[tokio::test]
