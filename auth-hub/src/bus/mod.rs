@@ -1,7 +1,7 @@
 //! The hub's side of the bus: which keys count, what arrives is opened, what leaves is sealed.
 //!
 //! Owns replay windows and sealers. Knows neither the fleet nor handovers: it turns payloads into messages with a proven sender.
-//! Invariant: what leaves this room as a [`Sender`] was sealed under a key of that server which is accepted today.
+//! Invariant: what leaves this room as a `Sender` was sealed under a key of that server which is accepted today.
 
 mod canary;
 mod keyring;

@@ -1,6 +1,6 @@
 //! The use case: hand a player of an account over to a game server.
 //!
-//! [`Core`](core::Core) is the sans-I/O state machine (placement, grants, ends, fences, one handover per account at a time); [`Desk`] is
+//! `Core` is the sans-I/O state machine (placement, grants, ends, fences, one handover per account at a time); [`Desk`] is
 //! the task around it with the link, the store and the clock. Imports the rooms `fleet` and `accounts`; knows nothing of HTTP.
 //! Invariants: a client is answered after the server's yes, or unconfirmed only when nothing older of the account exists; every
 //! request is answered once, by its deadline; nothing is ended for a handover that got no place.
