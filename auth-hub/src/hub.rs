@@ -5,12 +5,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use shared_msgs::clock::{Clock, SystemClock};
+use shared_msgs::clock::Clock;
+pub use shared_msgs::environment::Environment;
 use shared_msgs::ids::HubId;
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::{self, BrokerAddr, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
 use shared_msgs::process::Lifecycle;
-use shared_msgs::rng::{Rng, SystemRng};
+use shared_msgs::rng::Rng;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,21 +29,6 @@ use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
 use crate::mqtt::{self, Broker, BrokerConfig, BrokerHandle};
 use crate::sessions::AccessTokens;
-
-/// Where the hub's time and randomness come from.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    /// Both clocks.
-    pub clock: Arc<dyn Clock>,
-    /// Keys, tokens, ids.
-    pub rng: Arc<dyn Rng>,
-}
-
-impl Default for Environment {
-    fn default() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng::new()) }
-    }
-}
 
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use shared_msgs::clock::{Clock, SystemClock};
 use shared_msgs::codes::Code;
+pub use shared_msgs::environment::Environment;
 use shared_msgs::ids::{BootId, ServerId};
 use shared_msgs::limits;
 use shared_msgs::link::{self, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
 use shared_msgs::messages::{Occupancy, ServerState};
-use shared_msgs::rng::{Rng, SystemRng};
 use shared_msgs::token::TokenTag;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,21 +40,6 @@ pub enum StartError {
     /// No thread, or no runtime on it.
     #[error("the game server's thread did not start: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-/// What a game server takes from the machine. Tests put their own in its place.
-#[derive(Clone)]
-pub struct Environment {
-    /// The time; every timer runs by its monotonic reading.
-    pub clock: Arc<dyn Clock>,
-    /// Boot and stream ids, and jitter.
-    pub rng: Arc<dyn Rng>,
-}
-
-impl Default for Environment {
-    fn default() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng::new()) }
-    }
 }
 
 /// A running game server. Clones share it; it shuts down when the last one is dropped.

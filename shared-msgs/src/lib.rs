@@ -7,6 +7,7 @@ pub mod clock;
 pub mod codec;
 pub mod codes;
 pub mod envelope;
+pub mod environment;
 pub mod frames;
 pub mod ids;
 pub mod keys;

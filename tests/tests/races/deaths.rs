@@ -10,7 +10,6 @@ use shared_msgs::codec;
 use shared_msgs::keys::Purpose;
 use shared_msgs::messages::ServerMessage;
 
-use crate::peak::Peak;
 use crate::sessions::{enter, problem, verdict};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,7 +17,6 @@ async fn a_server_dies_between_the_reply_and_the_client() -> anyhow::Result<()> 
     let hub = TestHub::start().await?;
     let mut a = TestServer::builder(&hub).start().await?;
     let b = TestServer::builder(&hub).start().await?;
-    let peak_b = Peak::of(&b);
     hub.register("ada").await?;
     let login = hub.login("ada", Some(a.id())).await?;
     let ticket = login.handover.ok_or(ClientError::NoEndpoint)?;
@@ -32,7 +30,7 @@ async fn a_server_dies_between_the_reply_and_the_client() -> anyhow::Result<()> 
     let ticket = hub.client().handover(&login.access_token, None).await?;
     assert_eq!(ticket.server.id, *b.id());
     let _client = enter(&ticket).await?;
-    peak_b.settles(1, 0).await;
+    b.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -42,7 +40,6 @@ async fn a_hub_dies_between_the_grant_and_the_reply() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let a = TestServer::builder(&hub).start().await?;
     let b = TestServer::builder(&hub).max_players(1).start().await?;
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     hub.register("ada").await?;
     let mut older = enter(&hub.ticket("ada", Some(a.id())).await?).await?;
     let mark = log().mark();
@@ -64,8 +61,8 @@ async fn a_hub_dies_between_the_grant_and_the_reply() -> anyhow::Result<()> {
     assert_eq!(older.ended().await?.code(), "superseded");
     let _newer = enter(&ticket).await?;
     assert_eq!(b.count(mark, "token.redeemed"), 1, "the first grant let nobody in");
-    peak_a.settles(0, 0).await;
-    peak_b.settles(1, 0).await;
+    a.stands(0, 0, 0).await;
+    b.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -73,7 +70,6 @@ async fn a_hub_dies_between_the_grant_and_the_reply() -> anyhow::Result<()> {
 async fn a_grant_lost_with_the_connection_is_sent_again() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let server = TestServer::builder(&hub).max_players(1).start().await?;
-    let peak = Peak::of(&server);
     hub.register("ada").await?;
     let mark = log().mark();
     server.proxy().hold(Way::Down);
@@ -88,7 +84,7 @@ async fn a_grant_lost_with_the_connection_is_sent_again() -> anyhow::Result<()> 
     server.proxy().release(Way::Down);
     assert_eq!(client.outcome().await?.code(), "welcome");
     assert!(server.count(mark, "grant.sent") >= 2, "the first one died with the connection");
-    peak.settles(1, 0).await;
+    server.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -96,7 +92,6 @@ async fn a_grant_lost_with_the_connection_is_sent_again() -> anyhow::Result<()> 
 async fn a_yes_lost_with_the_connection_is_said_again() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let server = TestServer::builder(&hub).max_players(1).start().await?;
-    let peak = Peak::of(&server);
     hub.register("ada").await?;
     let mark = log().mark();
     server.proxy().hold(Way::Up);
@@ -109,7 +104,7 @@ async fn a_yes_lost_with_the_connection_is_said_again() -> anyhow::Result<()> {
     server.saw(mark, "grant.accepted").await;
     let _client = enter(&ticket).await?;
     assert_eq!(server.count(mark, "grant.held"), 1, "one grant, however often it is sent");
-    peak.settles(1, 0).await;
+    server.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -120,7 +115,6 @@ async fn a_connection_cut_before_the_answer_sends_the_login_elsewhere() -> anyho
     let a = TestServer::builder(&hub).max_players(2).start().await?;
     let b = TestServer::builder(&hub).max_players(1).start().await?;
     let c = TestServer::builder(&hub).max_players(1).start().await?;
-    let (peak_a, peak_b, peak_c) = (Peak::of(&a), Peak::of(&b), Peak::of(&c));
     hub.register("ada").await?;
     let mut older = enter(&hub.ticket("ada", Some(a.id())).await?).await?;
     // The fullest of the three, even without the slot that would pass on.
@@ -145,10 +139,10 @@ async fn a_connection_cut_before_the_answer_sends_the_login_elsewhere() -> anyho
     assert_eq!((&ticket.server.id, ticket.confirmed), (other.id(), true));
     assert_eq!(older.ended().await?.code(), "superseded");
     let _newer = enter(&ticket).await?;
-    peak_a.settles(1, 0).await;
+    a.stands(1, 0, 0).await;
     let at_b = u32::from(other.id() == b.id());
-    peak_b.settles(at_b, 0).await;
-    peak_c.settles(1 - at_b, 0).await;
+    b.stands(at_b, 0, 0).await;
+    c.stands(1 - at_b, 0, 0).await;
     Ok(())
 }
 
@@ -166,7 +160,6 @@ async fn a_restart_is_not_taken_down_by_the_old_run() -> anyhow::Result<()> {
     old.ended().await?;
     assert_eq!(log().since(mark, "mqtt.closed", &[("server_id", id.as_str())]).len(), 0);
     let new = TestServer::builder(&hub).id(&id).start().await?;
-    let peak = Peak::of(&new);
     let mark = log().mark();
     old.proxy().release(Way::Up);
     let ticket = hub.ticket("ada", None).await?;
@@ -174,7 +167,7 @@ async fn a_restart_is_not_taken_down_by_the_old_run() -> anyhow::Result<()> {
     let _client = enter(&ticket).await?;
     assert_eq!(new.count(mark, "server.suspect"), 0);
     assert_eq!(new.count(mark, "server.heard"), 0, "the old run is not heard again");
-    peak.settles(1, 0).await;
+    new.stands(1, 0, 0).await;
     Ok(())
 }
 

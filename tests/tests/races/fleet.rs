@@ -7,7 +7,6 @@ use hub_tests::proxy::Way;
 use hub_tests::server::TestServer;
 use shared_msgs::clock::{Clock as _, SystemClock};
 
-use crate::peak::Peak;
 use crate::sessions::{enter, problem};
 
 /// Servers of the restart test.
@@ -26,7 +25,6 @@ async fn fifty_servers_come_back_to_a_restarted_hub_and_no_player_notices() -> a
     for server in &servers {
         server.eligible(mark).await;
     }
-    let peaks: Vec<Peak> = servers.iter().map(Peak::of).collect();
     let mut players = Vec::new();
     for (n, server) in servers.iter().take(WITH_PLAYERS).enumerate() {
         hub.register(&format!("player-{n}")).await?;
@@ -57,7 +55,7 @@ async fn fifty_servers_come_back_to_a_restarted_hub_and_no_player_notices() -> a
         assert_eq!(server.count(mark, "session.kicked"), 0);
         assert_eq!(server.count(mark, "server.superseded"), 0);
         let here = u32::from(n < WITH_PLAYERS) + u32::from(server.id() == &late.server.id);
-        peaks[n].settles(here, 0).await;
+        server.stands(here, 0, 0).await;
     }
     // It has learnt again who is where: a second login ends the first session.
     let moved = hub.ticket("player-0", Some(servers[SERVERS - 1].id())).await?;
@@ -71,7 +69,6 @@ async fn when_all_servers_are_full_the_client_is_told_when_to_ask_again() -> any
     let hub = TestHub::start().await?;
     let a = TestServer::builder(&hub).max_players(1).start().await?;
     let b = TestServer::builder(&hub).max_players(1).start().await?;
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     for login in ["ada", "bob", "cyd"] {
         hub.register(login).await?;
     }
@@ -95,8 +92,8 @@ async fn when_all_servers_are_full_the_client_is_told_when_to_ask_again() -> any
     // The password was right: no need to show it again.
     let ticket = hub.client().handover(&full.access_token.unwrap(), None).await?;
     let _cyd = enter(&ticket).await?;
-    peak_a.settles(1, 0).await;
-    peak_b.settles(1, 0).await;
+    a.stands(1, 0, 0).await;
+    b.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -105,7 +102,6 @@ async fn a_draining_server_gets_nobody_new_and_says_so_to_who_waits() -> anyhow:
     let hub = TestHub::start().await?;
     let mut a = TestServer::builder(&hub).drain_ms(60_000).start().await?;
     let b = TestServer::builder(&hub).start().await?;
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     for login in ["ada", "bob", "cyd"] {
         hub.register(login).await?;
     }
@@ -131,8 +127,8 @@ async fn a_draining_server_gets_nobody_new_and_says_so_to_who_waits() -> anyhow:
     drop(ada);
     let ended = a.ended().await?;
     assert_eq!(ended, game_server::server::Outcome::Exit(shared_msgs::process::ExitReason::Clean));
-    peak_a.settles(0, 0).await;
-    peak_b.settles(0, 2).await;
+    a.stands(0, 0, 0).await;
+    b.stands(0, 2, 0).await;
     Ok(())
 }
 
@@ -142,7 +138,6 @@ async fn a_refused_early_client_asks_again_and_gets_in_elsewhere() -> anyhow::Re
     let hub = TestHub::start().await?;
     let a = TestServer::builder(&hub).start().await?;
     let b = TestServer::builder(&hub).start().await?;
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     hub.register("ada").await?;
     let mark = log().mark();
     a.proxy().hold(Way::Down);
@@ -157,13 +152,17 @@ async fn a_refused_early_client_asks_again_and_gets_in_elsewhere() -> anyhow::Re
             a.proxy().release(Way::Down);
         });
     let ticket = ticket?;
-    assert_eq!(peak_a.now().players, 0, "the early one was still in game when the other place was answered");
+    assert_eq!(
+        a.game().occupancy().players,
+        0,
+        "the early one was still in game when the other place was answered"
+    );
     // If the grant came before its end, the client was let in and out again.
     let first = ada.outcome().await?;
     let last = if first.code() == "welcome" { ada.ended().await? } else { first };
     assert_eq!(last.code(), "superseded");
     let _client = enter(&ticket).await?;
-    peak_a.settles(0, 0).await;
-    peak_b.settles(1, 0).await;
+    a.stands(0, 0, 0).await;
+    b.stands(1, 0, 0).await;
     Ok(())
 }

@@ -6,6 +6,5 @@ mod deaths;
 mod envelopes;
 mod fleet;
 mod grants;
-mod peak;
 mod sessions;
 mod tokens;

@@ -10,8 +10,6 @@ use shared_msgs::limits;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use crate::peak::Peak;
-
 /// Shows the ticket; anything but a welcome is an error.
 pub(crate) async fn enter(ticket: &Ticket) -> anyhow::Result<GameClient> {
     let (client, outcome) = GameClient::enter(ticket.tcp()?, &ticket.token).await?;
@@ -38,7 +36,6 @@ pub(crate) fn problem<T>(answer: Result<T, ClientError>) -> Problem {
 async fn the_older_session_is_over_before_the_newer_login_is_answered() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let (a, b) = (TestServer::builder(&hub).start().await?, TestServer::builder(&hub).start().await?);
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     hub.register("ada").await?;
     let mut older = enter(&hub.ticket("ada", Some(a.id())).await?).await?;
     let mark = log().mark();
@@ -54,13 +51,17 @@ async fn the_older_session_is_over_before_the_newer_login_is_answered() -> anyho
     let ticket = ticket?;
     assert_eq!(played?, b"ada");
     assert!(ticket.confirmed);
-    assert_eq!(peak_a.now().players, 0, "the older one was still in game when the newer one was answered");
+    assert_eq!(
+        a.game().occupancy().players,
+        0,
+        "the older one was still in game when the newer one was answered"
+    );
     assert_eq!(a.count(mark, "session.voided"), 0, "it left by itself");
     assert_eq!(older.ended().await?.code(), "superseded");
     let mut newer = enter(&ticket).await?;
     assert_eq!(newer.ask(b"who").await?, b"ada");
-    peak_a.settles(0, 0).await;
-    peak_b.settles(1, 0).await;
+    a.stands(0, 0, 0).await;
+    b.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -68,13 +69,12 @@ async fn the_older_session_is_over_before_the_newer_login_is_answered() -> anyho
 async fn one_slot_passes_from_the_older_session_to_the_newer() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let server = TestServer::builder(&hub).max_players(1).start().await?;
-    let peak = Peak::of(&server);
     hub.register("ada").await?;
     let mut older = enter(&hub.ticket("ada", None).await?).await?;
     let ticket = hub.ticket("ada", None).await?;
     assert_eq!(older.ended().await?.code(), "superseded");
     let _newer = enter(&ticket).await?;
-    peak.settles(1, 0).await;
+    server.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -87,14 +87,13 @@ async fn a_login_that_finds_the_server_full_leaves_the_session_alone() -> anyhow
     hub.register("bob").await?;
     let mut ada = enter(&hub.ticket("ada", Some(a.id())).await?).await?;
     let _bob = enter(&hub.ticket("bob", Some(b.id())).await?).await?;
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     let mark = log().mark();
     let full = problem(hub.login("ada", Some(b.id())).await);
     assert_eq!((full.status, full.code.as_str()), (409, "server-full"));
     assert_eq!(ada.ask(b"who").await?, b"ada");
     assert_eq!(a.count(mark, "end.sent"), 0);
-    peak_a.settles(1, 0).await;
-    peak_b.settles(1, 0).await;
+    a.stands(1, 0, 0).await;
+    b.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -104,7 +103,6 @@ async fn a_login_that_the_server_refuses_leaves_the_session_alone() -> anyhow::R
     let hub = TestHub::start().await?;
     let a = TestServer::builder(&hub).start().await?;
     let b = TestServer::builder(&hub).start().await?;
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     hub.register("ada").await?;
     let mut ada = enter(&hub.ticket("ada", Some(a.id())).await?).await?;
     let mark = log().mark();
@@ -119,8 +117,8 @@ async fn a_login_that_the_server_refuses_leaves_the_session_alone() -> anyhow::R
     assert_eq!(problem(answer).code, "server-draining");
     assert_eq!(ada.ask(b"who").await?, b"ada");
     assert_eq!(a.count(mark, "end.sent"), 0);
-    peak_a.settles(1, 0).await;
-    peak_b.settles(0, 0).await;
+    a.stands(1, 0, 0).await;
+    b.stands(0, 0, 0).await;
     Ok(())
 }
 
@@ -128,7 +126,6 @@ async fn a_login_that_the_server_refuses_leaves_the_session_alone() -> anyhow::R
 async fn a_login_whose_client_left_before_the_reply_does_not_cost_the_slot() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let server = TestServer::builder(&hub).max_players(1).start().await?;
-    let peak = Peak::of(&server);
     hub.register("ada").await?;
     let mark = log().mark();
     // The client goes away while the server's yes is on its way: the handover runs to its end without it.
@@ -142,7 +139,7 @@ async fn a_login_whose_client_left_before_the_reply_does_not_cost_the_slot() -> 
     let ticket = hub.ticket("ada", None).await?;
     assert_eq!(verdict(&ticket).await?, "welcome");
     server.saw(mark, "session.left").await;
-    peak.settles(0, 0).await;
+    server.stands(0, 0, 0).await;
     Ok(())
 }
 
@@ -150,7 +147,6 @@ async fn a_login_whose_client_left_before_the_reply_does_not_cost_the_slot() -> 
 async fn a_login_retried_while_its_reply_is_lost_gets_the_one_slot() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let server = TestServer::builder(&hub).max_players(1).start().await?;
-    let peak = Peak::of(&server);
     let road = FaultProxy::start(hub.http_addr()).await?;
     let far = HubClient::new(format!("http://{}", road.addr()))?;
     hub.register("ada").await?;
@@ -167,7 +163,7 @@ async fn a_login_retried_while_its_reply_is_lost_gets_the_one_slot() -> anyhow::
     assert_eq!(verdict(&late).await?, "superseded");
     let _client = enter(&ticket?).await?;
     assert_eq!(verdict(&late).await?, "superseded", "nor later");
-    peak.settles(1, 0).await;
+    server.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -186,7 +182,6 @@ async fn storm(hub: &TestHub, login: &str) -> anyhow::Result<Option<GameClient>>
 async fn two_logins_at_once_end_in_one_session() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let (a, b) = (TestServer::builder(&hub).start().await?, TestServer::builder(&hub).start().await?);
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     hub.register("ada").await?;
     let (one, two) = tokio::join!(storm(&hub, "ada"), storm(&hub, "ada"));
     let mut winner = match (one?, two?) {
@@ -202,9 +197,9 @@ async fn two_logins_at_once_end_in_one_session() -> anyhow::Result<()> {
         (None, None) => panic!("both were refused"),
     };
     assert_eq!(winner.ask(b"who").await?, b"ada");
-    let at_a = u32::from(peak_a.now().players == 1);
-    peak_a.settles(at_a, 0).await;
-    peak_b.settles(1 - at_a, 0).await;
+    let at_a = u32::from(a.game().occupancy().players == 1);
+    a.stands(at_a, 0, 0).await;
+    b.stands(1 - at_a, 0, 0).await;
     Ok(())
 }
 
@@ -212,7 +207,6 @@ async fn two_logins_at_once_end_in_one_session() -> anyhow::Result<()> {
 async fn one_login_too_many_is_told_that_the_hub_is_busy() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let (a, b) = (TestServer::builder(&hub).start().await?, TestServer::builder(&hub).start().await?);
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     hub.register("ada").await?;
     let mut older = enter(&hub.ticket("ada", Some(a.id())).await?).await?;
     // With an older session nothing is answered unconfirmed, so no login can pass while the grant is held back.
@@ -249,8 +243,8 @@ async fn one_login_too_many_is_told_that_the_hub_is_busy() -> anyhow::Result<()>
         clients.push(client);
     }
     assert_eq!(welcome, 1, "only the newest one counts");
-    peak_a.settles(0, 0).await;
-    peak_b.settles(1, 0).await;
+    a.stands(0, 0, 0).await;
+    b.stands(1, 0, 0).await;
     Ok(())
 }
 
@@ -258,7 +252,6 @@ async fn one_login_too_many_is_told_that_the_hub_is_busy() -> anyhow::Result<()>
 async fn a_login_goes_to_the_chosen_server_or_nowhere() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let (a, b) = (TestServer::builder(&hub).start().await?, TestServer::builder(&hub).start().await?);
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     let mut clients = Vec::new();
     for login in ["ada", "bob", "cyd"] {
         hub.register(login).await?;
@@ -269,8 +262,8 @@ async fn a_login_goes_to_the_chosen_server_or_nowhere() -> anyhow::Result<()> {
     let unknown = problem(hub.client().login("ada", PASSWORD, Some("nowhere")).await);
     assert_eq!((unknown.status, unknown.code.as_str()), (404, "server-unknown"));
     assert_eq!(unknown.retry_after_s, None, "asking again does not help");
-    peak_a.settles(0, 0).await;
-    peak_b.settles(3, 0).await;
+    a.stands(0, 0, 0).await;
+    b.stands(3, 0, 0).await;
     Ok(())
 }
 
@@ -278,16 +271,15 @@ async fn a_login_goes_to_the_chosen_server_or_nowhere() -> anyhow::Result<()> {
 async fn a_player_moves_with_the_access_token() -> anyhow::Result<()> {
     let hub = TestHub::start().await?;
     let (a, b) = (TestServer::builder(&hub).start().await?, TestServer::builder(&hub).start().await?);
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     hub.register("ada").await?;
     let login = hub.login("ada", Some(a.id())).await?;
     let mut older = enter(&login.handover.ok_or(ClientError::NoEndpoint)?).await?;
     let ticket = hub.client().handover(&login.access_token, Some(b.id().as_str())).await?;
-    assert_eq!(peak_a.now().players, 0, "the older one was still in game when the move was answered");
+    assert_eq!(a.game().occupancy().players, 0, "the older one was still in game when the move was answered");
     assert_eq!(older.ended().await?.code(), "superseded");
     let _newer = enter(&ticket).await?;
-    peak_a.settles(0, 0).await;
-    peak_b.settles(1, 0).await;
+    a.stands(0, 0, 0).await;
+    b.stands(1, 0, 0).await;
     let forged = problem(hub.client().handover("nonsense", None).await);
     assert_eq!((forged.status, forged.code.as_str()), (401, "access-token-invalid"));
     Ok(())
@@ -299,7 +291,6 @@ async fn two_realms_know_two_players_and_still_one_session() -> anyhow::Result<(
     let (red, blue): (Realm, Realm) = ("red".parse()?, "blue".parse()?);
     let a = TestServer::builder(&hub).realm(red).start().await?;
     let b = TestServer::builder(&hub).realm(blue).start().await?;
-    let (peak_a, peak_b) = (Peak::of(&a), Peak::of(&b));
     hub.register("ada").await?;
     let mark = log().mark();
     let mut in_red = enter(&hub.ticket("ada", Some(a.id())).await?).await?;
@@ -314,7 +305,7 @@ async fn two_realms_know_two_players_and_still_one_session() -> anyhow::Result<(
     assert_eq!((at_a.len(), at_b.len()), (2, 1));
     assert_ne!(player(&at_a[0]), player(&at_b[0]), "one id per realm");
     assert_eq!(player(&at_a[0]), player(&at_a[1]), "the same one for good");
-    peak_a.settles(1, 0).await;
-    peak_b.settles(0, 0).await;
+    a.stands(1, 0, 0).await;
+    b.stands(0, 0, 0).await;
     Ok(())
 }
