@@ -219,13 +219,17 @@ impl Fleet {
                     info!(target: "handover", server_id = %server, boot = %boot, "server.eligible");
                 }
                 news.extend(view.room(now));
-                self.supersede_rival(server, orders);
                 return news;
             }
             Some(view) if boot < view.boot && now.mono < view.lease_ends_at() => {
-                view.on_rival(boot, self.probes_sent);
-                self.supersede_rival(server, orders);
-                self.probe(server, now, orders);
+                // Whichever of the two connected last has thrown the other out of the broker, so the older one is told when it speaks.
+                if view.outlives(boot, self.probes_sent) {
+                    warn!(target: "handover", server_id = %server, boot = %boot, newer = %view.boot, "server.superseded");
+                    let order = Order::Superseded { by: view.boot };
+                    orders.push(Addressed { server: server.clone(), boot, order });
+                } else {
+                    self.probe(server, now, orders);
+                }
                 return Vec::new();
             }
             // Also when it was unknown: we may have forgotten an earlier boot of it, but not all that it owes.
@@ -236,16 +240,6 @@ impl Fleet {
         self.servers.insert(server.clone(), view);
         self.probe(server, now, orders);
         news
-    }
-
-    /// Tells an older boot to stop, once the newer one has proven to live beside it.
-    fn supersede_rival(&mut self, server: &ServerId, orders: &mut Vec<Addressed>) {
-        let Some(view) = self.servers.get_mut(server) else { return };
-        if let Some(rival) = view.take_outlived_rival() {
-            warn!(target: "handover", server_id = %server, boot = %rival, newer = %view.boot, "server.superseded");
-            let order = Order::Superseded { by: view.boot };
-            orders.push(Addressed { server: server.clone(), boot: rival, order });
-        }
     }
 
     fn on_gone(&mut self, from: &Sender, boot: BootId) -> Vec<News> {

@@ -147,19 +147,14 @@ impl ServerView {
         self.probes.push_back((n, now.mono));
     }
 
-    /// An older boot spoke. It may be the living one: a crash within the lease, and a clock that was set back before the restart.
-    pub(crate) fn on_rival(&mut self, boot: BootId, probes_sent: u64) {
-        if self.rival.is_none_or(|(known, _)| known != boot) {
-            self.rival = Some((boot, probes_sent));
-        }
-    }
-
-    /// The older boot, if ours has answered a probe that was sent after that one was heard.
-    pub(crate) fn take_outlived_rival(&mut self) -> Option<BootId> {
-        let (boot, _) =
-            self.rival.filter(|(_, sent_before)| !self.suspected && self.answered > *sent_before)?;
-        self.rival = None;
-        Some(boot)
+    /// An older boot spoke. True when ours has answered a probe that was sent after that one was first heard: until then the older
+    /// may be the only one alive, after a crash within the lease and a clock that was set back before the restart.
+    pub(crate) fn outlives(&mut self, older: BootId, probes_sent: u64) -> bool {
+        let (_, sent_before) = match self.rival {
+            Some(known) if known.0 == older => known,
+            _ => *self.rival.insert((older, probes_sent)),
+        };
+        self.answered > sent_before
     }
 
     /// Its connection died: only the echo of a probe sent from now on counts again.
