@@ -57,7 +57,7 @@ pub const TOKEN_LIFE: Duration = Duration::from_secs(90);
 /// How long a client waits for its grant.
 pub const PARK_TIME: Duration = Duration::from_secs(10);
 /// How long a closed hash or a player's floor is remembered, from receipt.
-pub const CLOSED_LIFE: Duration = Duration::from_secs(90 + 2 * 30);
+pub const CLOSED_LIFE: Duration = TOKEN_LIFE.saturating_add(CLOCK_SKEW_MAX.saturating_mul(2));
 /// How long the hub waits for a grant's answer before it answers the client all the same.
 pub const CONFIRM_WAIT: Duration = Duration::from_millis(250);
 /// First re-send of an unanswered message; doubles up to [`RESEND_MAX`].
