@@ -32,13 +32,6 @@ pub struct Occupancy {
     pub max_players: u32,
 }
 
-impl Occupancy {
-    /// Slots nobody has.
-    pub fn free(&self) -> u32 {
-        self.max_players.saturating_sub(self.players.saturating_add(self.held))
-    }
-}
-
 /// The head of every message of a server: how the server stood when it spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {

@@ -161,8 +161,10 @@ impl Fleet {
             ServerMessage::RosterPage { stamp, request, page, pages, entries } => {
                 let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
                 view.on_stamp(stamp, now);
+                let was_eligible = view.is_eligible(now);
                 if view.roster.on_page(*request, stamp.rev, *page, *pages, entries.clone(), now) {
                     info!(target: "handover", server_id = %from.server, entries = view.roster.entries().count(), "roster.learnt");
+                    view.tell_if_eligible(was_eligible, &from.server, now);
                     let news = News::Roster(from.server.clone());
                     [Some(news), view.room(now)].into_iter().flatten().collect()
                 } else {
@@ -209,15 +211,13 @@ impl Fleet {
         let mut news = Vec::new();
         match self.servers.get_mut(server) {
             Some(view) if view.boot == boot => {
-                let was = view.freshness(now);
+                let was_eligible = view.is_eligible(now);
                 if view.on_status(&self.hub, from.stream, from.key, status.clone(), now) {
                     news.push(News::Reconnected(server.clone()));
                     self.probe(server, now, orders);
                     return news;
                 }
-                if was != Freshness::Fresh && view.freshness(now) == Freshness::Fresh {
-                    info!(target: "handover", server_id = %server, boot = %boot, "server.eligible");
-                }
+                view.tell_if_eligible(was_eligible, server, now);
                 news.extend(view.room(now));
                 return news;
             }

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use shared_msgs::clock::{Mono, Now};
-use shared_msgs::ids::{BootId, HubId, StreamId};
+use shared_msgs::ids::{BootId, HubId, ServerId, StreamId};
 use shared_msgs::keys::KeyName;
 use shared_msgs::limits;
 use shared_msgs::messages::{Occupancy, Profile, ServerState, Stamp, Status};
+use tracing::info;
 
 use super::News;
 use super::roster::Roster;
@@ -184,6 +185,13 @@ impl ServerView {
             && self.roster.is_known()
             && matches!(self.state, ServerState::Online | ServerState::Degraded)
             && !self.profile.endpoints.is_empty()
+    }
+
+    /// Logs that it may get new players from now on: probed, and its roster known.
+    pub(super) fn tell_if_eligible(&self, was_eligible: bool, server: &ServerId, now: Now) {
+        if !was_eligible && self.is_eligible(now) {
+            info!(target: "handover", server_id = %server, boot = %self.boot, "server.eligible");
+        }
     }
 
     /// That it may have room now, if it may get players at all.

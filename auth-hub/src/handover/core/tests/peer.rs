@@ -102,6 +102,11 @@ impl Peer {
         Occupancy { players: count(live.len()), held: count(held), parked: 0, max_players: self.max }
     }
 
+    fn is_full(&self) -> bool {
+        let Occupancy { players, held, max_players, .. } = self.occupancy();
+        players + held >= max_players
+    }
+
     pub(super) fn stamp(&self, is_change: bool) -> Stamp {
         Stamp { boot: self.boot, rev: self.rev, is_change, occupancy: self.occupancy() }
     }
@@ -163,7 +168,7 @@ impl Peer {
             Some(Code::Superseded)
         } else if grant.expires_at <= now.unix {
             Some(Code::TokenExpired)
-        } else if of_player().next().is_none() && self.occupancy().free() == 0 {
+        } else if of_player().next().is_none() && self.is_full() {
             Some(Code::ServerFull)
         } else {
             None
