@@ -20,7 +20,7 @@ use shared_msgs::topics::Topic;
 const SKEW_NOTICE_GAP: Duration = Duration::from_secs(1);
 
 /// The half that lives in the link's task: seals.
-pub(crate) struct BusSession {
+pub struct BusSession {
     key: ServerKey,
     boot: BootId,
     stream: Option<StreamId>,
@@ -28,7 +28,8 @@ pub(crate) struct BusSession {
 }
 
 impl BusSession {
-    pub(crate) fn new(key: ServerKey, boot: BootId) -> Self {
+    /// For one run of the server.
+    pub fn new(key: ServerKey, boot: BootId) -> Self {
         Self { key, boot, stream: None, sealers: BTreeMap::new() }
     }
 }
@@ -63,15 +64,15 @@ impl Session for BusSession {
 
 /// What arrived, opened.
 #[derive(Debug, Default)]
-pub(crate) struct Received {
+pub struct Received {
     /// In order.
-    pub(crate) messages: Vec<HubMessage>,
+    pub messages: Vec<HubMessage>,
     /// A complaint about the sender's clock to send back.
-    pub(crate) skew: Option<SkewNotice>,
+    pub skew: Option<SkewNotice>,
 }
 
 /// Opens what comes on the inbox.
-pub(crate) struct Inbox {
+pub struct Inbox {
     key: ServerKey,
     topic: Topic,
     opener: Opener,
@@ -79,12 +80,14 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(key: ServerKey) -> Self {
+    /// For orders sealed under this key.
+    pub fn new(key: ServerKey) -> Self {
         let topic = Topic::Inbox(key.server().clone());
         Self { key, topic, opener: Opener::new(limits::HUB_STREAMS_MAX), complained: BTreeMap::new() }
     }
 
-    pub(crate) fn receive(&mut self, topic: &Topic, payload: &[u8], now: Now) -> Received {
+    /// Opens one payload. Nothing is believed of one that does not open.
+    pub fn receive(&mut self, topic: &Topic, payload: &[u8], now: Now) -> Received {
         if *topic != self.topic {
             return Received::default();
         }

@@ -31,7 +31,7 @@
 //!
 //! Inside, all that is decided is decided in [`gate`]; [`server`] is the reference server.
 
-mod bus;
+pub mod bus;
 mod config;
 mod events;
 pub mod gate;

@@ -10,7 +10,7 @@ mod sealing;
 
 pub(crate) use canary::{Beat, Canary};
 pub use keyring::KeyRing;
-pub(crate) use opening::Inlet;
-pub(crate) use sealing::HubSession;
+pub use opening::{Inlet, Received};
+pub use sealing::HubSession;
 
-pub(crate) use crate::fleet::Sender;
+pub use crate::fleet::Sender;

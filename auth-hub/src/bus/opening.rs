@@ -25,17 +25,17 @@ const PEERS_SPARE: usize = 8;
 
 /// What one payload came to.
 #[derive(Debug, Default)]
-pub(crate) struct Received {
+pub struct Received {
     /// From whom, and what.
-    pub(crate) messages: Vec<(Sender, ServerMessage)>,
+    pub messages: Vec<(Sender, ServerMessage)>,
     /// Our own counter came back.
-    pub(crate) canary: Option<u64>,
+    pub canary: Option<u64>,
     /// Tell this server that our clocks disagree.
-    pub(crate) skew: Option<(ServerId, SkewNotice)>,
+    pub skew: Option<(ServerId, SkewNotice)>,
     /// The payload did not open or made no sense.
-    pub(crate) refused: bool,
+    pub refused: bool,
     /// Messages of a newer kind.
-    pub(crate) unknown: usize,
+    pub unknown: usize,
 }
 
 struct Peer {
@@ -46,7 +46,7 @@ struct Peer {
 }
 
 /// Opens everything the hub receives.
-pub(crate) struct Inlet {
+pub struct Inlet {
     keys: Arc<KeyRing>,
     peers: BTreeMap<ServerId, Peer>,
     peers_max: usize,
@@ -54,11 +54,13 @@ pub(crate) struct Inlet {
 }
 
 impl Inlet {
-    pub(crate) fn new(keys: Arc<KeyRing>, servers_max: usize) -> Self {
+    /// Keeps windows for a few servers more than the fleet may have.
+    pub fn new(keys: Arc<KeyRing>, servers_max: usize) -> Self {
         Self { keys, peers: BTreeMap::new(), peers_max: servers_max + PEERS_SPARE, canary: Opener::new(2) }
     }
 
-    pub(crate) fn receive(&mut self, topic: &Topic, payload: &[u8], now: Now) -> Received {
+    /// Opens one payload. Nothing is believed of one that does not open.
+    pub fn receive(&mut self, topic: &Topic, payload: &[u8], now: Now) -> Received {
         let (server, allowed) = match topic {
             Topic::Status(server) => (server, &[Purpose::Status, Purpose::Will]),
             Topic::Events(server) => (server, &[Purpose::Events, Purpose::SkewToHub]),

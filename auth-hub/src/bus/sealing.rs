@@ -13,14 +13,15 @@ use shared_msgs::topics::{EVENTS_FILTER, STATUS_FILTER, Topic};
 use super::KeyRing;
 
 /// Sealers of one connection, made when first needed.
-pub(crate) struct HubSession {
+pub struct HubSession {
     keys: Arc<KeyRing>,
     stream: Option<StreamId>,
     sealers: BTreeMap<(Lane, KeyName), Sealer>,
 }
 
 impl HubSession {
-    pub(crate) fn new(keys: Arc<KeyRing>) -> Self {
+    /// Seals under the keys its servers were last heard with.
+    pub fn new(keys: Arc<KeyRing>) -> Self {
         Self { keys, stream: None, sealers: BTreeMap::new() }
     }
 }

@@ -31,18 +31,24 @@ const FORGET_AFTER: Duration = Duration::from_mins(10);
 
 /// Who sent a message, as its envelope proves.
 #[derive(Debug, Clone)]
-pub(crate) struct Sender {
-    pub(crate) server: ServerId,
-    pub(crate) stream: StreamId,
-    pub(crate) key: KeyName,
+pub struct Sender {
+    /// Which server.
+    pub server: ServerId,
+    /// On which of its connections.
+    pub stream: StreamId,
+    /// Under which of its keys.
+    pub key: KeyName,
 }
 
 /// An order for one boot of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Addressed {
-    pub(crate) server: ServerId,
-    pub(crate) boot: BootId,
-    pub(crate) order: Order,
+pub struct Addressed {
+    /// Which server.
+    pub server: ServerId,
+    /// Another boot ignores it.
+    pub boot: BootId,
+    /// What to do.
+    pub order: Order,
 }
 
 /// What a message or the passing of time changed.

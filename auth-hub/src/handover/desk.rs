@@ -33,6 +33,9 @@ const ASKS_MAX: usize = 1_024;
 /// wait for the desk.
 const LOOKUPS_MAX: usize = 1_024;
 
+/// The number in this hub's fences: an embedded broker has one hub.
+const ONLY_HUB: u16 = 0;
+
 /// How the fleet and the hub's link stand.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -132,6 +135,7 @@ impl DeskTask {
         let desk = Desk { asks, rng: Arc::clone(&parts.rng) };
         let core = Core::new(
             parts.keys.hub().clone(),
+            ONLY_HUB,
             parts.servers_max,
             parts.stored_ceiling,
             Arc::clone(parts.keys.fleet()),

@@ -184,6 +184,11 @@ impl Ends {
         });
     }
 
+    /// (server, player) pairs that have not answered.
+    pub(crate) fn len(&self) -> usize {
+        self.owed.len()
+    }
+
     pub(crate) fn of_server<'a>(&'a self, server: &'a ServerId) -> impl Iterator<Item = &'a EndKey> {
         let from = (server.clone(), PlayerId([0; 16]));
         self.owed.range(from..).map(|(key, _)| key).take_while(move |key| key.0 == *server)

@@ -109,7 +109,7 @@ pub struct Refused {
     pub why: NoPlace,
 }
 
-mod core;
+pub mod core;
 mod desk;
 mod ends;
 mod fences;

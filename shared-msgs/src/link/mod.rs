@@ -6,8 +6,8 @@
 
 mod addr;
 mod driver;
-mod outbox;
-mod resync;
+pub mod outbox;
+pub mod resync;
 mod sender;
 mod vendor;
 

@@ -13,9 +13,9 @@ use crate::envelope::BATCH_BYTES_MAX;
 use crate::limits;
 
 /// Batches of all lanes that the broker has not acknowledged yet.
-pub(crate) const IN_FLIGHT_MAX: usize = 256;
+pub const IN_FLIGHT_MAX: usize = 256;
 /// The same of one lane: few, so that a busy lane batches instead of sending one by one.
-pub(crate) const LANE_IN_FLIGHT_MAX: usize = 4;
+pub const LANE_IN_FLIGHT_MAX: usize = 4;
 /// An encoded message with its length in front.
 const MESSAGE_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX + 2;
 /// A full outbox is logged at most this often.
@@ -25,14 +25,17 @@ const _: () = assert!(MESSAGE_BYTES_MAX <= BATCH_BYTES_MAX, "every message fits 
 
 /// Names a batch under way; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct BatchId(u64);
+pub struct BatchId(u64);
 
 /// Ready to be sealed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
-    pub(crate) id: BatchId,
-    pub(crate) lane: Lane,
-    pub(crate) bytes: Vec<u8>,
+pub struct Batch {
+    /// What [`Outbox::acked`] is told.
+    pub id: BatchId,
+    /// Where to.
+    pub lane: Lane,
+    /// Encoded messages, one after the other.
+    pub bytes: Vec<u8>,
 }
 
 /// Whether messages are taken.
@@ -58,7 +61,7 @@ impl Queue {
 }
 
 /// See the module.
-pub(crate) struct Outbox {
+pub struct Outbox {
     gate: Gate,
     messages_max: usize,
     bytes_max: usize,
@@ -79,7 +82,8 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(messages_max: usize, bytes_max: usize) -> Self {
+    /// Closed and empty; takes at most so much at a time.
+    pub fn new(messages_max: usize, bytes_max: usize) -> Self {
         Self {
             gate: Gate::Closed,
             messages_max,
@@ -97,19 +101,19 @@ impl Outbox {
     }
 
     /// A connection is up: messages are taken from now on.
-    pub(crate) fn open(&mut self) {
+    pub fn open(&mut self) {
         self.gate = Gate::Open;
     }
 
     /// Takes nothing new; what waits still goes out.
-    pub(crate) fn drain(&mut self) {
+    pub fn drain(&mut self) {
         if self.gate == Gate::Open {
             self.gate = Gate::Draining;
         }
     }
 
     /// The connection is gone, and with it all that waited or was under way.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.gate = Gate::Closed;
         self.lanes.clear();
         self.turn.clear();
@@ -118,7 +122,10 @@ impl Outbox {
     }
 
     /// Takes one encoded message. True when there may be something to send now.
-    pub(crate) fn push(&mut self, lane: Lane, message: Vec<u8>) -> Result<bool, SendError> {
+    ///
+    /// # Errors
+    /// [`SendError`]; the message was not taken then.
+    pub fn push(&mut self, lane: Lane, message: Vec<u8>) -> Result<bool, SendError> {
         if self.gate != Gate::Open {
             return Err(SendError::NotConnected);
         }
@@ -144,7 +151,7 @@ impl Outbox {
     }
 
     /// The next lane's batch; `None` when nothing waits or too much is under way.
-    pub(crate) fn next_batch(&mut self) -> Option<Batch> {
+    pub fn next_batch(&mut self) -> Option<Batch> {
         if self.in_flight.len() >= IN_FLIGHT_MAX {
             return None;
         }
@@ -170,7 +177,7 @@ impl Outbox {
     }
 
     /// The broker acknowledged a batch. One of an earlier connection is ignored.
-    pub(crate) fn acked(&mut self, id: BatchId) {
+    pub fn acked(&mut self, id: BatchId) {
         let Some((lane, _)) = self.in_flight.remove(&id) else { return };
         let Some(queue) = self.lanes.get_mut(&lane) else { return };
         let was_ready = queue.is_ready();
@@ -183,12 +190,12 @@ impl Outbox {
     }
 
     /// How many messages were ever taken: the number that [`Outbox::settled`] reaches once they all are done with.
-    pub(crate) fn taken(&self) -> u64 {
+    pub fn taken(&self) -> u64 {
         self.next_message
     }
 
     /// All messages below this number were acknowledged or discarded.
-    pub(crate) fn settled(&self) -> u64 {
+    pub fn settled(&self) -> u64 {
         let waiting =
             self.lanes.values().filter_map(|queue| queue.waiting.front()).map(|&(number, _)| number);
         let under_way = self.in_flight.values().map(|&(_, first)| first);
@@ -196,22 +203,22 @@ impl Outbox {
     }
 
     /// Whether nothing waits and nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.lanes.is_empty()
     }
 
     /// Messages that wait unsent.
-    pub(crate) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.messages
     }
 
     /// Messages ever refused because the outbox was full.
-    pub(crate) fn refused_full(&self) -> u64 {
+    pub fn refused_full(&self) -> u64 {
         self.refused_full
     }
 
     /// Whether to log that the outbox is full: now and then only.
-    pub(crate) fn may_log_full(&mut self, now: Mono) -> bool {
+    pub fn may_log_full(&mut self, now: Mono) -> bool {
         let may = self.full_logged.is_none_or(|last| now.since(last) >= FULL_LOG_GAP);
         if may {
             self.full_logged = Some(now);

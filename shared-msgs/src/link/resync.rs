@@ -13,18 +13,38 @@ const STABLE: Duration = RECONNECT_MAX;
 /// rumqttc has a connect timeout of its own; ours only catches it hanging.
 const CONNECT_SLACK: Duration = Duration::from_secs(1);
 
+/// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
+    /// Nothing was tried yet.
     Idle,
-    Connecting { since: Mono },
-    Subscribing { since: Mono, left: usize },
-    Up { since: Mono },
-    Backoff { until: Mono },
+    /// An attempt is under way: no CONNACK yet.
+    Connecting {
+        /// Its start.
+        since: Mono,
+    },
+    /// No SUBACK yet.
+    Subscribing {
+        /// When CONNACK came.
+        since: Mono,
+        /// Filters asked for.
+        left: usize,
+    },
+    /// Everything is granted.
+    Up {
+        /// From when on.
+        since: Mono,
+    },
+    /// Waits before the next attempt.
+    Backoff {
+        /// Its start.
+        until: Mono,
+    },
 }
 
 /// What to do when the broker said yes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// Subscribe now.
     Subscribe,
     /// All is granted.
@@ -33,7 +53,7 @@ pub(crate) enum Step {
 
 /// A SUBACK that does not let us up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SubackError {
+pub enum SubackError {
     /// Nobody asked, or it answers another number of filters.
     Unexpected,
     /// The filter of this index was refused.
@@ -42,7 +62,7 @@ pub(crate) enum SubackError {
 
 /// How bad a failure is for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Severity {
+pub enum Severity {
     /// May be over in a moment.
     Passing,
     /// Needs somebody to change something: do not hurry.
@@ -51,17 +71,20 @@ pub(crate) enum Severity {
 
 /// What the broker owed us and did not do in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overdue {
+pub enum Overdue {
+    /// CONNACK.
     Connect,
+    /// SUBACK.
     Suback,
     /// Anything at all.
     Sound,
+    /// An acknowledgement of a publish.
     Puback,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Resync {
+pub struct Resync {
     state: State,
     brokers: usize,
     broker: usize,
@@ -75,7 +98,7 @@ pub(crate) struct Resync {
 
 impl Resync {
     /// `silence_max` bounds the silence of an established connection, `answer_max` the wait for CONNACK and SUBACK.
-    pub(crate) fn new(brokers: usize, silence_max: Duration, answer_max: Duration) -> Self {
+    pub fn new(brokers: usize, silence_max: Duration, answer_max: Duration) -> Self {
         Self {
             state: State::Idle,
             brokers: brokers.max(1),
@@ -88,12 +111,13 @@ impl Resync {
         }
     }
 
-    pub(crate) fn state(&self) -> State {
+    /// Where the connection is in its life.
+    pub fn state(&self) -> State {
         self.state
     }
 
     /// Starts an attempt: at the broker of this index.
-    pub(crate) fn connect(&mut self, now: Mono) -> usize {
+    pub fn connect(&mut self, now: Mono) -> usize {
         self.state = State::Connecting { since: now };
         self.heard = now;
         self.puback_owed = None;
@@ -101,7 +125,7 @@ impl Resync {
     }
 
     /// CONNACK came; so many filters are to be subscribed.
-    pub(crate) fn connected(&mut self, now: Mono, filters: usize) -> Step {
+    pub fn connected(&mut self, now: Mono, filters: usize) -> Step {
         if filters == 0 {
             self.state = State::Up { since: now };
             Step::Up
@@ -112,7 +136,10 @@ impl Resync {
     }
 
     /// SUBACK came, a verdict per filter.
-    pub(crate) fn suback(&mut self, now: Mono, granted: &[bool]) -> Result<Step, SubackError> {
+    ///
+    /// # Errors
+    /// [`SubackError`]: the connection is to be given up.
+    pub fn suback(&mut self, now: Mono, granted: &[bool]) -> Result<Step, SubackError> {
         match self.state {
             State::Subscribing { left, .. } if left == granted.len() => {
                 if let Some(refused) = granted.iter().position(|granted| !granted) {
@@ -130,22 +157,22 @@ impl Resync {
     }
 
     /// Anything came from the broker.
-    pub(crate) fn heard(&mut self, now: Mono) {
+    pub fn heard(&mut self, now: Mono) {
         self.heard = now;
     }
 
     /// A publish went out.
-    pub(crate) fn published(&mut self, now: Mono) {
+    pub fn published(&mut self, now: Mono) {
         self.puback_owed.get_or_insert(now);
     }
 
     /// A PUBACK came; `more` when others are still owed.
-    pub(crate) fn acked(&mut self, now: Mono, more: bool) {
+    pub fn acked(&mut self, now: Mono, more: bool) {
         self.puback_owed = more.then_some(now);
     }
 
     /// We ourselves did not listen for a while (the owner was slow): that is no silence of the broker's.
-    pub(crate) fn resumed(&mut self, now: Mono) {
+    pub fn resumed(&mut self, now: Mono) {
         self.heard = now;
         if let Some(since) = &mut self.puback_owed {
             *since = now;
@@ -170,24 +197,19 @@ impl Resync {
     }
 
     /// When to look at [`Resync::overdue`] next. Asked anew on every change of state; otherwise deadlines only move away.
-    pub(crate) fn next_look(&self, now: Mono) -> Duration {
+    pub fn next_look(&self, now: Mono) -> Duration {
         let next = self.deadlines().map(|(at, _)| at).min();
         // Never zero: a look at a deadline that just passed is not repeated in a spin.
         next.map_or(self.silence_max, |at| at.since(now)).max(Duration::from_millis(1))
     }
 
     /// What is overdue; the connection is to be given up then.
-    pub(crate) fn overdue(&self, now: Mono) -> Option<Overdue> {
+    pub fn overdue(&self, now: Mono) -> Option<Overdue> {
         self.deadlines().filter(|&(at, _)| at <= now).min_by_key(|&(at, _)| at).map(|(_, what)| what)
     }
 
     /// The attempt or connection failed. `below(n)` draws from `0..n`. Says how long to wait.
-    pub(crate) fn failed(
-        &mut self,
-        now: Mono,
-        severity: Severity,
-        below: impl FnOnce(u64) -> u64,
-    ) -> Duration {
+    pub fn failed(&mut self, now: Mono, severity: Severity, below: impl FnOnce(u64) -> u64) -> Duration {
         if let State::Up { since } = self.state
             && now.since(since) >= STABLE
         {

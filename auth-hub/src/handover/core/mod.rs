@@ -19,7 +19,7 @@ use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, Realm, ServerId, TokenHash};
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::limits;
-use shared_msgs::messages::{Endpoint, Order, ServerMessage};
+use shared_msgs::messages::{Endpoint, Occupancy, Order, ServerMessage};
 use shared_msgs::rng::Rng;
 use shared_msgs::token::Token;
 use tracing::{debug, info};
@@ -31,7 +31,7 @@ use super::people::People;
 use super::timers::Timers;
 use super::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::accounts::AccountRow;
-use crate::fleet::{Addressed, Fleet, Sender, ServerSummary};
+use crate::fleet::{Addressed, Fleet, Sender, ServerSummary, ServerView};
 
 /// Handovers under way, over all accounts.
 pub(crate) const RUNNING_MAX: usize = 4_096;
@@ -42,15 +42,41 @@ const PRUNE_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// What the world tells the core.
 #[derive(Debug)]
-pub(crate) enum Input {
-    /// A client wants in. `players` are the account's ids in all realms it has been to.
-    Ask { handover: HandoverId, request: HandoverRequest, players: Vec<(Realm, PlayerId)> },
-    /// The store has found or made the player for [`Effect::FindPlayer`]; `None` when it could not.
-    Player { handover: HandoverId, account: AccountRow, realm: Realm, player: Option<PlayerId> },
+pub enum Input {
+    /// A client wants in.
+    Ask {
+        /// Fresh.
+        handover: HandoverId,
+        /// Who, and where to.
+        request: HandoverRequest,
+        /// The account's ids in all realms it has been to.
+        players: Vec<(Realm, PlayerId)>,
+    },
+    /// The store's answer to [`Effect::FindPlayer`].
+    Player {
+        /// As asked.
+        handover: HandoverId,
+        /// As asked.
+        account: AccountRow,
+        /// As asked.
+        realm: Realm,
+        /// Found or made; `None` when it could not.
+        player: Option<PlayerId>,
+    },
     /// The store's answer to [`Effect::FindOwners`].
-    Owners { asked: Vec<PlayerId>, found: Vec<(PlayerId, AccountRow, Realm)> },
+    Owners {
+        /// As asked.
+        asked: Vec<PlayerId>,
+        /// Those it knows.
+        found: Vec<(PlayerId, AccountRow, Realm)>,
+    },
     /// A message that opened.
-    Message { from: Sender, message: Box<ServerMessage> },
+    Message {
+        /// Its proven sender.
+        from: Sender,
+        /// What it says.
+        message: Box<ServerMessage>,
+    },
     /// The hub is on its broker (again): what was in flight may be lost.
     LinkUp,
     /// The database holds this ceiling; `None` when it did not take it.
@@ -59,19 +85,34 @@ pub(crate) enum Input {
 
 /// What the core wants done.
 #[derive(Debug)]
-pub(crate) enum Effect {
+pub enum Effect {
     /// To a server's inbox.
     Send(Addressed),
-    /// To the client.
-    Answer { handover: HandoverId, answer: Result<Placed, Refused> },
+    /// To the client, once for each [`Input::Ask`].
+    Answer {
+        /// Which.
+        handover: HandoverId,
+        /// A place, or why there is none.
+        answer: Result<Placed, Refused>,
+    },
     /// Find or make the account's player id in a realm.
-    FindPlayer { handover: HandoverId, account: AccountRow, realm: Realm },
+    FindPlayer {
+        /// For whom the answer is.
+        handover: HandoverId,
+        /// Whose.
+        account: AccountRow,
+        /// Where.
+        realm: Realm,
+    },
     /// Whose are these?
     FindOwners(Vec<PlayerId>),
     /// Store this clock ceiling.
     StoreCeiling(u64),
-    /// A grant was answered with yes after so many milliseconds.
-    GrantRoundTrip { ms: u64 },
+    /// A grant was answered with yes.
+    GrantRoundTrip {
+        /// After so many milliseconds.
+        ms: u64,
+    },
     /// A grant was answered with no.
     GrantRefused,
     /// Something was sent again.
@@ -136,7 +177,7 @@ struct Handover {
 
 /// The state machine.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub struct Core {
     keys: Arc<FleetKeys>,
     rng: Arc<dyn Rng>,
     fleet: Fleet,
@@ -155,9 +196,10 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// `stored_ceiling` is the fence clock ceiling of the database.
-    pub(crate) fn new(
+    /// `number` tells hubs on one database apart: 0 where there is only one. `stored_ceiling` is the fence clock ceiling of the database.
+    pub fn new(
         hub: HubId,
+        number: u16,
         servers_max: usize,
         stored_ceiling: u64,
         keys: Arc<FleetKeys>,
@@ -169,7 +211,7 @@ impl Core {
             keys,
             rng,
             fleet: Fleet::new(hub, servers_max),
-            fences: Fences::new(0, stored_ceiling),
+            fences: Fences::new(number, stored_ceiling),
             people: People::default(),
             ledger: Ledger::default(),
             ends: Ends::default(),
@@ -182,7 +224,7 @@ impl Core {
     }
 
     /// Takes one input.
-    pub(crate) fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
         let mut fx = Vec::new();
         match input {
             Input::Ask { handover, request, players } => {
@@ -202,7 +244,7 @@ impl Core {
     }
 
     /// Lets time pass.
-    pub(crate) fn tick(&mut self, now: Now) -> Vec<Effect> {
+    pub fn tick(&mut self, now: Now) -> Vec<Effect> {
         let mut fx = Vec::new();
         let mut orders = Vec::new();
         let news = self.fleet.tick(now, &mut orders);
@@ -221,16 +263,28 @@ impl Core {
     }
 
     /// When [`Self::tick`] has something to do.
-    pub(crate) fn next_deadline(&self) -> Mono {
+    pub fn next_deadline(&self) -> Mono {
         self.timers.next().into_iter().chain([self.fleet.next_deadline()]).min().unwrap_or_default()
     }
 
-    pub(crate) fn summaries(&self, now: Now) -> Vec<ServerSummary> {
+    /// The fleet as clients may see it, by name.
+    pub fn summaries(&self, now: Now) -> Vec<ServerSummary> {
         self.fleet.summaries(now)
     }
 
-    pub(crate) fn running(&self) -> usize {
+    /// Handovers that have no answer yet.
+    pub fn running(&self) -> usize {
         self.running.len()
+    }
+
+    /// The slots of a server as of the newest that it said.
+    pub fn occupancy(&self, server: &ServerId) -> Option<Occupancy> {
+        self.fleet.get(server).map(ServerView::occupancy)
+    }
+
+    /// Grants and ends that servers have not answered yet.
+    pub fn unanswered(&self) -> usize {
+        self.ledger.len() + self.ends.len()
     }
 
     pub(crate) fn lease_ends(&self) -> u64 {

@@ -59,7 +59,7 @@ pub(super) struct Rig {
 }
 
 fn new_core(keys: &Arc<FleetKeys>, rng: &Arc<dyn Rng>, ceiling: u64) -> Core {
-    Core::new(HubId::random(&**rng), 64, ceiling, Arc::clone(keys), Arc::clone(rng))
+    Core::new(HubId::random(&**rng), 0, 64, ceiling, Arc::clone(keys), Arc::clone(rng))
 }
 
 impl Rig {
