@@ -11,6 +11,7 @@ mod settle;
 mod single;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,10 +20,12 @@ use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, Realm, ServerId, TokenHash};
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::limits;
-use shared_msgs::messages::{Endpoint, Occupancy, Order, ServerMessage};
+use shared_msgs::messages::{Endpoint, Occupancy, Order};
 use shared_msgs::rng::Rng;
 use shared_msgs::token::Token;
 use tracing::{debug, info};
+
+pub use types::{Effect, Input};
 
 use super::ends::{EndKey, Ends};
 use super::fences::Fences;
@@ -31,7 +34,7 @@ use super::people::People;
 use super::timers::Timers;
 use super::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::accounts::AccountRow;
-use crate::fleet::{Addressed, Fleet, Sender, ServerSummary, ServerView};
+use crate::fleet::{Addressed, Fleet, ServerSummary, ServerView};
 
 /// Handovers under way, over all accounts.
 pub(crate) const RUNNING_MAX: usize = 4_096;
@@ -39,85 +42,6 @@ pub(crate) const RUNNING_MAX: usize = 4_096;
 const OPEN_GRANTS_MAX: usize = 65_536;
 /// How often the core forgets what nobody needs any more.
 const PRUNE_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
-
-/// What the world tells the core.
-#[derive(Debug)]
-pub enum Input {
-    /// A client wants in.
-    Ask {
-        /// Fresh.
-        handover: HandoverId,
-        /// Who, and where to.
-        request: HandoverRequest,
-        /// The account's ids in all realms it has been to.
-        players: Vec<(Realm, PlayerId)>,
-    },
-    /// The store's answer to [`Effect::FindPlayer`].
-    Player {
-        /// As asked.
-        handover: HandoverId,
-        /// As asked.
-        account: AccountRow,
-        /// As asked.
-        realm: Realm,
-        /// Found or made; `None` when it could not.
-        player: Option<PlayerId>,
-    },
-    /// The store's answer to [`Effect::FindOwners`].
-    Owners {
-        /// As asked.
-        asked: Vec<PlayerId>,
-        /// Those it knows.
-        found: Vec<(PlayerId, AccountRow, Realm)>,
-    },
-    /// A message that opened.
-    Message {
-        /// Its proven sender.
-        from: Sender,
-        /// What it says.
-        message: Box<ServerMessage>,
-    },
-    /// The hub is on its broker (again): what was in flight may be lost.
-    LinkUp,
-    /// The database holds this ceiling; `None` when it did not take it.
-    CeilingStored(Option<u64>),
-}
-
-/// What the core wants done.
-#[derive(Debug)]
-pub enum Effect {
-    /// To a server's inbox.
-    Send(Addressed),
-    /// To the client, once for each [`Input::Ask`].
-    Answer {
-        /// Which.
-        handover: HandoverId,
-        /// A place, or why there is none.
-        answer: Result<Placed, Refused>,
-    },
-    /// Find or make the account's player id in a realm.
-    FindPlayer {
-        /// For whom the answer is.
-        handover: HandoverId,
-        /// Whose.
-        account: AccountRow,
-        /// Where.
-        realm: Realm,
-    },
-    /// Whose are these?
-    FindOwners(Vec<PlayerId>),
-    /// Store this clock ceiling.
-    StoreCeiling(u64),
-    /// A grant was answered with yes.
-    GrantRoundTrip {
-        /// After so many milliseconds.
-        ms: u64,
-    },
-    /// A grant was answered with no.
-    GrantRefused,
-    /// Something was sent again.
-    Resent,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {

@@ -1,0 +1,87 @@
+//! What goes into the core and what comes out. Plain data.
+
+use shared_msgs::ids::{HandoverId, PlayerId, Realm};
+use shared_msgs::messages::ServerMessage;
+
+use crate::accounts::AccountRow;
+use crate::fleet::{Addressed, Sender};
+use crate::handover::{HandoverRequest, Placed, Refused};
+
+/// What the world tells the core.
+#[derive(Debug)]
+pub enum Input {
+    /// A client wants in.
+    Ask {
+        /// Fresh.
+        handover: HandoverId,
+        /// Who, and where to.
+        request: HandoverRequest,
+        /// The account's ids in all realms it has been to.
+        players: Vec<(Realm, PlayerId)>,
+    },
+    /// The store's answer to [`Effect::FindPlayer`].
+    Player {
+        /// As asked.
+        handover: HandoverId,
+        /// As asked.
+        account: AccountRow,
+        /// As asked.
+        realm: Realm,
+        /// Found or made; `None` when it could not.
+        player: Option<PlayerId>,
+    },
+    /// The store's answer to [`Effect::FindOwners`].
+    Owners {
+        /// As asked.
+        asked: Vec<PlayerId>,
+        /// Those it knows.
+        found: Vec<(PlayerId, AccountRow, Realm)>,
+    },
+    /// A message that opened.
+    Message {
+        /// Its proven sender.
+        from: Sender,
+        /// What it says.
+        message: Box<ServerMessage>,
+    },
+    /// The hub is on its broker (again): what was in flight may be lost.
+    LinkUp,
+    /// The database holds this ceiling; `None` when it did not take it.
+    CeilingStored(Option<u64>),
+}
+
+/// What the core wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// To a server's inbox.
+    Send(Addressed),
+    /// To the client, once for each [`Input::Ask`].
+    Answer {
+        /// Which.
+        handover: HandoverId,
+        /// A place, or why there is none.
+        answer: Result<Placed, Refused>,
+    },
+    /// Find or make the account's player id in a realm.
+    FindPlayer {
+        /// For whom the answer is.
+        handover: HandoverId,
+        /// Whose.
+        account: AccountRow,
+        /// Where.
+        realm: Realm,
+    },
+    /// Whose are these?
+    FindOwners(Vec<PlayerId>),
+    /// Store this clock ceiling.
+    StoreCeiling(u64),
+    /// A grant was answered with yes.
+    GrantRoundTrip {
+        /// After so many milliseconds.
+        ms: u64,
+    },
+    /// A grant was answered with no.
+    GrantRefused,
+    /// Something was sent again.
+    Resent,
+}
