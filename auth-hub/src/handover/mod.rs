@@ -123,6 +123,6 @@ pub(crate) use desk::{DeskParts, DeskTask};
 pub use meters::Meters;
 
 /// Whether a hub whose database holds this fence clock ceiling may start by this clock.
-pub(crate) fn fences_are_startable(stored_ceiling: u64, now: UnixMs) -> bool {
+pub fn fences_are_startable(stored_ceiling: u64, now: UnixMs) -> bool {
     fences::Fences::is_startable(stored_ceiling, now)
 }

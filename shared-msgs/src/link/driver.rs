@@ -311,8 +311,9 @@ impl<S: Session> Connection<'_, S> {
             }
             Packet::PubAck(puback) => {
                 if let Some(batch) = self.under_way.numbered.remove(&puback.pkid) {
-                    self.driver.sender.acked(batch);
-                    self.driver.resync.acked(now, !self.under_way.is_empty());
+                    if self.driver.sender.acked(batch) {
+                        self.driver.resync.acked(now, !self.under_way.is_empty());
+                    }
                 }
                 self.pump()
             }

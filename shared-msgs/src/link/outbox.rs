@@ -176,10 +176,12 @@ impl Outbox {
         Some(Batch { id, lane, bytes })
     }
 
-    /// The broker acknowledged a batch. One of an earlier connection is ignored.
-    pub fn acked(&mut self, id: BatchId) {
-        let Some((lane, _)) = self.in_flight.remove(&id) else { return };
-        let Some(queue) = self.lanes.get_mut(&lane) else { return };
+    /// The broker acknowledged a batch. One of an earlier connection is ignored. True when it was the oldest under way: MQTT brokers
+    /// acknowledge in order, so one that was passed over will never be acknowledged, and holds up its lane.
+    pub fn acked(&mut self, id: BatchId) -> bool {
+        let is_oldest = self.in_flight.first_key_value().is_some_and(|(oldest, _)| *oldest == id);
+        let Some((lane, _)) = self.in_flight.remove(&id) else { return false };
+        let Some(queue) = self.lanes.get_mut(&lane) else { return is_oldest };
         let was_ready = queue.is_ready();
         queue.in_flight -= 1;
         if queue.waiting.is_empty() && queue.in_flight == 0 {
@@ -187,6 +189,7 @@ impl Outbox {
         } else if !was_ready && queue.is_ready() {
             self.turn.push_back(lane);
         }
+        is_oldest
     }
 
     /// How many messages were ever taken: the number that [`Outbox::settled`] reaches once they all are done with.

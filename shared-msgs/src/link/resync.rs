@@ -166,7 +166,8 @@ impl Resync {
         self.puback_owed.get_or_insert(now);
     }
 
-    /// A PUBACK came; `more` when others are still owed.
+    /// The PUBACK of the oldest publish under way came; `more` when others are still owed. One that comes out of turn does not count: those
+    /// it passed over are owed still.
     pub fn acked(&mut self, now: Mono, more: bool) {
         self.puback_owed = more.then_some(now);
     }

@@ -132,14 +132,16 @@ impl LinkSender {
         self.outbox().next_batch()
     }
 
-    pub(super) fn acked(&self, id: BatchId) {
+    /// See [`Outbox::acked`].
+    pub(super) fn acked(&self, id: BatchId) -> bool {
         let mut outbox = self.outbox();
-        outbox.acked(id);
+        let is_oldest = outbox.acked(id);
         // Finding the least number walks all lanes: only when somebody waits for it.
         let settled = (self.0.settled.receiver_count() > 0).then(|| outbox.settled());
         drop(outbox);
         if let Some(settled) = settled {
             self.0.settled.send_replace(settled);
         }
+        is_oldest
     }
 }

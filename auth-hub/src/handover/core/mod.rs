@@ -201,9 +201,9 @@ impl Core {
         self.running.len()
     }
 
-    /// The slots of a server as of the newest that it said.
-    pub fn occupancy(&self, server: &ServerId) -> Option<Occupancy> {
-        self.fleet.get(server).map(ServerView::occupancy)
+    /// Which boot of a server counts, and its slots as of the newest that it said.
+    pub fn slots(&self, server: &ServerId) -> Option<(BootId, Occupancy)> {
+        self.fleet.get(server).map(|view| (view.boot, view.occupancy()))
     }
 
     /// Grants and ends that servers have not answered yet.

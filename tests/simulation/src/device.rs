@@ -1,0 +1,328 @@
+//! A player's device: logs in, goes where it is sent, plays, leaves, and misbehaves.
+//!
+//! Honest ones show their token once, where they were sent, in time. The others come late, twice, elsewhere, with altered tokens, or never.
+
+use auth_hub::accounts::AccountRow;
+use auth_hub::handover::{HandoverRequest, Placed, Refused};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use game_server::gate::{SlotId, Ticket};
+use ring::digest;
+use shared_msgs::codes::Code;
+use shared_msgs::ids::{HandoverId, ServerId, TokenHash};
+
+use crate::facts::{Ms, NodeId, Phase, Shown};
+use crate::node::Kind;
+use crate::scenario::Scenario;
+use crate::world::{Event, World};
+
+/// The longest an honest client waits for its answer: the hub's own deadline, and a little.
+const PATIENCE: Ms = 16_000;
+/// And for a verdict: the park time, and a little.
+const DOOR_PATIENCE: Ms = 11_000;
+
+/// One round of a device: login, door, game. What comes late for an earlier round is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) device: usize,
+    round: u32,
+}
+
+impl Attempt {
+    pub(crate) const fn first(device: usize) -> Self {
+        Self { device, round: 0 }
+    }
+}
+
+/// What a device learns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told {
+    /// Its connection stands.
+    Seen { node: NodeId, ticket: Ticket },
+    /// It is in.
+    In { node: NodeId, slot: SlotId },
+    /// It is not let in.
+    Refused { ticket: Ticket, code: Code },
+    /// Its session is over.
+    Over,
+    /// Its connection broke.
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Asking,
+    AtDoor { mine: Option<(NodeId, Ticket)> },
+    InGame { node: NodeId, slot: SlotId },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) account: i64,
+    pub(crate) is_first: bool,
+    round: u32,
+    state: State,
+    pub(crate) refused: Option<&'static str>,
+}
+
+impl Device {
+    pub(crate) fn all(scenario: &Scenario) -> Vec<Self> {
+        let device =
+            |account, is_first| Self { account, is_first, round: 0, state: State::Idle, refused: None };
+        let first = (0..scenario.accounts).map(|account| device(account, true));
+        first.chain((0..scenario.second_devices).map(|account| device(account, false))).collect()
+    }
+
+    pub(crate) fn is_in(&self) -> bool {
+        matches!(self.state, State::InGame { .. })
+    }
+
+    pub(crate) fn place(&self) -> Option<(NodeId, SlotId)> {
+        match self.state {
+            State::InGame { node, slot } => Some((node, slot)),
+            _ => None,
+        }
+    }
+}
+
+fn hash_of(token: &str) -> TokenHash {
+    let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
+    TokenHash(hash)
+}
+
+impl World {
+    fn current(&mut self, attempt: Attempt) -> Option<&mut Device> {
+        self.devices.get_mut(attempt.device).filter(|device| device.round == attempt.round)
+    }
+
+    /// Ends this round; the next one begins after a while.
+    fn next_round(&mut self, attempt: Attempt, pause: Ms) {
+        let Some(device) = self.current(attempt) else { return };
+        device.state = State::Idle;
+        device.round += 1;
+        let next = Attempt { round: device.round, ..attempt };
+        let wants_in = device.is_first && self.phase == Some(Phase::Settled);
+        if self.phase.is_none() || wants_in {
+            self.after(pause, Event::Act(next));
+        }
+    }
+
+    /// Brings a resting device back; for the last phases.
+    pub(crate) fn wake(&mut self, device: usize, delay: Ms) {
+        let attempt = Attempt { device, round: self.devices[device].round };
+        if self.devices[device].state == State::Idle {
+            self.after(delay, Event::Act(attempt));
+        }
+    }
+
+    fn is_honest(&self) -> bool {
+        self.phase.is_some() || self.dice.per_mille(self.scenario.honest)
+    }
+
+    fn pause(&self) -> Ms {
+        if self.phase.is_some() {
+            self.dice.between(200, 1_000)
+        } else {
+            self.dice.below(self.scenario.pause)
+        }
+    }
+
+    /// Logs in, or gives up on what it has been waiting for.
+    pub(crate) fn act(&mut self, attempt: Attempt) {
+        let Some(device) = self.current(attempt) else { return };
+        let account = device.account;
+        match device.state {
+            State::Idle => {}
+            State::InGame { .. } => return,
+            State::Asking | State::AtDoor { mine: None } => {
+                let pause = self.pause();
+                return self.next_round(attempt, pause);
+            }
+            State::AtDoor { mine: Some((node, ticket)) } => {
+                self.after(0, Event::Abandon { node, ticket });
+                let pause = self.pause();
+                return self.next_round(attempt, pause);
+            }
+        }
+        let hubs: Vec<NodeId> = self.hubs.iter().filter_map(|machine| machine.running).collect();
+        let Some(hub) = self.dice.pick(&hubs).copied() else {
+            return self.after(500, Event::Act(attempt));
+        };
+        if let Some(device) = self.current(attempt) {
+            device.state = State::Asking;
+        }
+        let handover = HandoverId::random(&*self.dice.fork());
+        self.asks.insert(handover, attempt);
+        let request = Box::new(self.request(account));
+        let delay = self.dice.long_tailed(1, 10, 1_000);
+        self.after(delay, Event::LookUp { node: hub, handover, request });
+        let patience = if self.is_honest() { PATIENCE } else { self.dice.between(100, PATIENCE) };
+        self.after(delay + patience, Event::Act(attempt));
+    }
+
+    fn request(&self, account: i64) -> HandoverRequest {
+        let is_choosy = self.phase.is_none() && self.dice.below(10) == 0;
+        let plan = self.dice.pick(&self.scenario.servers);
+        HandoverRequest {
+            account: AccountRow::from_raw(account),
+            name: format!("player {account}"),
+            server: plan.filter(|_| is_choosy).and_then(|plan| plan.id.parse().ok()),
+            region: (self.dice.below(3) == 0).then(|| "eu".to_owned()),
+        }
+    }
+
+    /// The hub's answer is under way; now and then it is lost.
+    pub(crate) fn answer_client(&mut self, handover: HandoverId, answer: Result<Placed, Refused>) {
+        let Some(attempt) = self.asks.remove(&handover) else { return };
+        if self.phase.is_none() && self.dice.below(40) == 0 {
+            return;
+        }
+        let delay = self.dice.long_tailed(1, 10, 500);
+        self.after(delay, Event::Answer { attempt, answer: Some(Box::new(answer)) });
+    }
+
+    pub(crate) fn on_answer(&mut self, attempt: Attempt, answer: Option<Result<Placed, Refused>>) {
+        let Some(device) = self.current(attempt).filter(|device| device.state == State::Asking) else {
+            return;
+        };
+        match answer {
+            Some(Ok(placed)) => {
+                device.state = State::AtDoor { mine: None };
+                self.go(attempt, &placed);
+            }
+            Some(Err(refused)) => {
+                device.refused = Some(refused.why.code());
+                let pause = self.pause() + self.dice.below(2_000);
+                self.next_round(attempt, pause);
+            }
+            None => {
+                let pause = self.pause();
+                self.next_round(attempt, pause);
+            }
+        }
+    }
+
+    /// Whoever is reached at a server's address now.
+    fn at_address(&self, server: &ServerId) -> Option<NodeId> {
+        let plans = self.scenario.servers.iter().zip(&self.servers);
+        plans.into_iter().find(|(plan, _)| plan.id == server.as_str())?.1.running
+    }
+
+    fn go(&mut self, attempt: Attempt, placed: &Placed) {
+        let text = placed.token.expose().to_owned();
+        let hash = hash_of(&text);
+        let soon = self.dice.between(1, 30);
+        let conduct = if self.is_honest() { 0 } else { self.dice.between(1, 7) };
+        match conduct {
+            // It comes with its life nearly or really over, or never.
+            1 => {
+                let late = self.dice.between(60_000, 130_000);
+                self.show(attempt, &placed.server, hash, &text, late);
+            }
+            2 => {}
+            // Twice, at about the same time.
+            3 => {
+                self.show(attempt, &placed.server, hash, &text, soon);
+                let again = self.dice.between(1, 60);
+                self.show(attempt, &placed.server, hash, &text, again);
+            }
+            // Again, when it has been used.
+            4 => {
+                self.show(attempt, &placed.server, hash, &text, soon);
+                let again = self.dice.between(500, 40_000);
+                self.show(attempt, &placed.server, hash, &text, again);
+            }
+            // Altered, made up, or somewhere else, before the real one.
+            5 => {
+                let mut altered = text.clone().into_bytes();
+                let at = usize::try_from(self.dice.below(76)).unwrap_or(0);
+                altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+                let altered = String::from_utf8(altered).unwrap_or_default();
+                self.show_false(attempt, &placed.server, altered, soon);
+                self.show(attempt, &placed.server, hash, &text, soon + 1);
+            }
+            6 => {
+                let other = self.dice.pick(&self.scenario.servers).map(|plan| plan.id.clone());
+                if let Some(other) = other.and_then(|id| id.parse::<ServerId>().ok()) {
+                    self.show(attempt, &other, hash, &text, soon);
+                }
+                self.show(attempt, &placed.server, hash, &text, soon + 1);
+            }
+            // Goes away while it waits.
+            7 => {
+                self.show(attempt, &placed.server, hash, &text, soon);
+                let wait = soon + self.dice.below(3_000);
+                self.after(wait, Event::Act(attempt));
+            }
+            _ => self.show(attempt, &placed.server, hash, &text, soon),
+        }
+        let patience = if conduct == 1 { 140_000 } else { DOOR_PATIENCE };
+        self.after(patience, Event::Act(attempt));
+    }
+
+    /// Shows the token at a server's address, to whatever process is there by then.
+    fn show(&mut self, attempt: Attempt, server: &ServerId, hash: TokenHash, text: &str, delay: Ms) {
+        let Some(node) = self.at_address(server) else {
+            return self.after(delay, Event::Told { attempt, told: Told::Gone });
+        };
+        let is_for_here = self.watch.truth().is_minted_for(hash, node);
+        let shown = if is_for_here { Shown::Genuine(hash) } else { Shown::NotGenuine };
+        self.after(delay, Event::Arrive { attempt, node, shown, text: text.to_owned() });
+    }
+
+    fn show_false(&mut self, attempt: Attempt, server: &ServerId, text: String, delay: Ms) {
+        if let Some(node) = self.at_address(server) {
+            self.after(delay, Event::Arrive { attempt, node, shown: Shown::NotGenuine, text });
+        }
+    }
+
+    pub(crate) fn on_told(&mut self, attempt: Attempt, told: Told) {
+        let Some(device) = self.current(attempt) else {
+            // Who has gone on in the meantime leaves what it no longer wants.
+            match told {
+                Told::Seen { node, ticket } => self.after(0, Event::Abandon { node, ticket }),
+                Told::In { node, slot } => self.after(0, Event::Leave { node, slot }),
+                Told::Refused { .. } | Told::Over | Told::Gone => {}
+            }
+            return;
+        };
+        match (device.state, told) {
+            (State::AtDoor { .. }, Told::Seen { node, ticket }) => {
+                device.state = State::AtDoor { mine: Some((node, ticket)) };
+            }
+            (State::AtDoor { .. } | State::Asking, Told::In { node, slot }) => {
+                device.state = State::InGame { node, slot };
+                device.refused = None;
+                let stays = matches!(self.phase, Some(Phase::Calm | Phase::Settled));
+                if !stays {
+                    let play = self.dice.below(self.scenario.play);
+                    self.after(play, Event::Leave { node, slot });
+                }
+            }
+            (State::AtDoor { mine: Some((_, mine)) }, Told::Refused { ticket, code }) if mine == ticket => {
+                device.refused = Some(code.as_str());
+                let pause = self.pause();
+                self.next_round(attempt, pause);
+            }
+            (State::InGame { .. }, Told::Over | Told::Gone) | (State::AtDoor { .. }, Told::Gone) => {
+                let pause = self.pause();
+                self.next_round(attempt, pause);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the device is where it believes to be.
+    pub(crate) fn is_home(&self, device: usize) -> bool {
+        let Some((node, _)) = self.devices[device].place() else { return false };
+        let attempt = Attempt { device, round: self.devices[device].round };
+        match self.nodes.get(&node).map(|node| &node.kind) {
+            Some(Kind::Server(server)) => server.has(attempt),
+            _ => false,
+        }
+    }
+}

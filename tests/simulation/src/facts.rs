@@ -1,0 +1,265 @@
+//! What happens in a run, as checkers, tally and history see it: plain statements, in order, each true when it is made.
+
+use std::fmt;
+
+use auth_hub::bus::Sender;
+use auth_hub::fleet::Addressed;
+use auth_hub::handover::{Placed, Refused};
+use game_server::gate;
+use shared_msgs::clock::UnixMs;
+use shared_msgs::codes::Code;
+use shared_msgs::ids::{BootId, HandoverId, HubId, PlayerId, ServerId, TokenHash};
+use shared_msgs::messages::{Occupancy, Order, ServerMessage};
+use shared_msgs::topics::Topic;
+
+/// Milliseconds of true time since the run began.
+pub(crate) type Ms = u64;
+
+/// One process of the run; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeId(pub(crate) u32);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// What a client shows at a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// A token that was minted for this very process.
+    Genuine(TokenHash),
+    /// A token for another server or another boot, altered, or made up.
+    NotGenuine,
+}
+
+/// What part of the run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Faults stop; nobody new comes.
+    Calm,
+    /// Everything has had time to come to rest.
+    Settled,
+    /// Everybody who wanted in has had time to get in.
+    AllIn,
+    /// Everybody has left, and every token has run out.
+    AllOut,
+}
+
+/// How a hub and a server stand at a phase's end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    /// Which server.
+    pub(crate) server: &'a ServerId,
+    /// As the hub believes; `None` when it does not know the server.
+    pub(crate) believed: Option<Occupancy>,
+    /// As it is.
+    pub(crate) is: Occupancy,
+}
+
+/// A statement.
+#[derive(Debug)]
+pub(crate) enum Fact<'a> {
+    /// A hub process started.
+    HubUp { node: NodeId, number: u16, id: &'a HubId },
+    /// A server process started.
+    ServerUp { node: NodeId, server: &'a ServerId, boot: BootId, max_players: u32, parked_max: u32 },
+    /// A process is no more.
+    Down { node: NodeId, why: &'static str },
+    /// A client's request reached a hub's core.
+    Asked { node: NodeId, handover: HandoverId, account: i64 },
+    /// A hub gives an order.
+    Ordered { node: NodeId, to: &'a Addressed },
+    /// A hub answers a client.
+    Answered { node: NodeId, handover: HandoverId, answer: &'a Result<Placed, Refused> },
+    /// A client shows something at a server's door.
+    Arrived { node: NodeId, ticket: gate::Ticket, shown: Shown, unix: UnixMs },
+    /// It waits.
+    Parked { node: NodeId, ticket: gate::Ticket, deadline: Ms },
+    /// It is in, or not.
+    Verdict {
+        node: NodeId,
+        ticket: gate::Ticket,
+        verdict: &'a Result<gate::Welcome, gate::Refused>,
+        unix: UnixMs,
+    },
+    /// It went away before its verdict.
+    Abandoned { node: NodeId, ticket: gate::Ticket },
+    /// A server says something to the hubs.
+    Said { node: NodeId, message: &'a ServerMessage },
+    /// A session is told to end.
+    Kicked { node: NodeId, slot: gate::SlotId, player: PlayerId, reason: Code },
+    /// A session is over.
+    Left { node: NodeId, slot: gate::SlotId, voided: bool },
+    /// A server takes nobody new any more.
+    Closing { node: NodeId },
+    /// A server's slots, after each of its steps.
+    Stands { node: NodeId, occupancy: Occupancy },
+    /// A hub has taken a message in; `believed` are the boot that counts for it, and its slots, as the hub sees them then.
+    Heard {
+        node: NodeId,
+        from: &'a Sender,
+        message: &'a ServerMessage,
+        believed: Option<(BootId, Occupancy)>,
+    },
+    /// A hub has taken a will in: whether it would place on that server, before and after.
+    WillHeard { node: NodeId, from: &'a Sender, boot: BootId, before: bool, after: bool },
+    /// A payload leaves a process.
+    Sealed { topic: &'a Topic, payload: &'a [u8] },
+    /// A payload with a flipped bit was looked at; so many messages were believed.
+    AlteredOpened { node: NodeId, messages: usize },
+    /// A core was ticked so often within one millisecond.
+    Ticked { node: NodeId, times: u32 },
+    /// A hub may not start: its clock is too far behind the stored ceiling.
+    Locked { machine: usize },
+    /// Something breaks, or mends.
+    Fault { what: &'static str, node: Option<NodeId> },
+    /// A part of the run begins.
+    Phase(Phase),
+    /// An account's device is where it should be at the end of [`Phase::AllIn`], or not.
+    Home { account: i64, is_in: bool, refused: Option<&'a str> },
+    /// How a hub sees a server at a phase's end.
+    Seen { node: NodeId, view: View<'a> },
+    /// What a hub still waits for at the end of the run.
+    Unanswered { node: NodeId, running: usize, unanswered: usize },
+}
+
+fn short(bytes: &[u8]) -> String {
+    bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first bytes of a handover id, enough to follow one through a history.
+pub(crate) fn brief(handover: HandoverId) -> String {
+    short(&handover.0)
+}
+
+impl fmt::Display for Fact<'_> {
+    #[expect(clippy::too_many_lines, reason = "one line a fact")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HubUp { node, number, id } => write!(f, "{node} up: hub {number} {id}"),
+            Self::ServerUp { node, server, boot, max_players, .. } => {
+                write!(f, "{node} up: server {server} boot={boot} max={max_players}")
+            }
+            Self::Down { node, why } => write!(f, "{node} down: {why}"),
+            Self::Asked { node, handover, account } => {
+                write!(f, "{node} asked h={} account={account}", brief(*handover))
+            }
+            Self::Ordered { node, to: Addressed { server, boot, order } } => match order {
+                Order::Probe { n, .. } => write!(f, "{node} probe {n} → {server}"),
+                Order::Grant(g) => write!(
+                    f,
+                    "{node} grant → {server} boot={boot} h={} hash={} player={} fence={}",
+                    brief(g.handover),
+                    g.hash,
+                    short(&g.player.0),
+                    g.fence
+                ),
+                Order::End(e) => write!(
+                    f,
+                    "{node} end → {server} boot={boot} player={} below={} hashes={:?} {}",
+                    short(&e.player.0),
+                    e.below,
+                    e.hashes,
+                    e.reason
+                ),
+                other => write!(f, "{node} order → {server} boot={boot} {other:?}"),
+            },
+            Self::Answered { node, handover, answer: Ok(p) } => {
+                write!(f, "{node} answers h={} 200 {} confirmed={}", brief(*handover), p.server, p.confirmed)
+            }
+            Self::Answered { node, handover, answer: Err(refused) } => {
+                write!(f, "{node} answers h={} {}", brief(*handover), refused.why.code())
+            }
+            Self::Arrived { node, ticket, shown: Shown::Genuine(hash), unix } => {
+                write!(f, "{node} arrival t={} hash={hash} clock={unix}", ticket.0)
+            }
+            Self::Arrived { node, ticket, shown: Shown::NotGenuine, .. } => {
+                write!(f, "{node} arrival t={} with no token for here", ticket.0)
+            }
+            Self::Parked { node, ticket, deadline } => {
+                write!(f, "{node} parks t={} until {deadline}", ticket.0)
+            }
+            Self::Verdict { node, ticket, verdict: Ok(w), .. } => write!(
+                f,
+                "{node} welcome t={} slot={} h={} player={} fence={}",
+                ticket.0,
+                w.slot.0,
+                brief(w.handover),
+                short(&w.player.0),
+                w.fence
+            ),
+            Self::Verdict { node, ticket, verdict: Err(refused), .. } => {
+                let handover = refused.handover.map(brief).unwrap_or_default();
+                write!(f, "{node} refuses t={} {} h={handover}", ticket.0, refused.code)
+            }
+            Self::Abandoned { node, ticket } => write!(f, "{node} t={} went away", ticket.0),
+            Self::Said { node, message } => write!(f, "{node} says {}", say(message)),
+            Self::Kicked { node, slot, player, reason } => {
+                write!(f, "{node} kicks slot={} player={} {reason}", slot.0, short(&player.0))
+            }
+            Self::Left { node, slot, voided } => {
+                write!(f, "{node} {} slot={}", if *voided { "voids" } else { "left" }, slot.0)
+            }
+            Self::Closing { node } => write!(f, "{node} takes nobody new"),
+            Self::Stands { node, occupancy: o } => {
+                write!(f, "{node} stands players={} held={} parked={}", o.players, o.held, o.parked)
+            }
+            Self::Heard { node, from, message, .. } => {
+                write!(f, "{node} heard {} stream={}: {}", from.server, short(&from.stream.0), say(message))
+            }
+            Self::WillHeard { node, from, boot, before, after } => {
+                let stream = short(&from.stream.0);
+                write!(
+                    f,
+                    "{node} heard will of {} boot={boot} stream={stream}: placed on before={before} after={after}",
+                    from.server
+                )
+            }
+            Self::Sealed { topic, payload } => write!(f, "sealed {} bytes for {topic}", payload.len()),
+            Self::AlteredOpened { node, messages } => {
+                write!(f, "{node} got altered bytes: {messages} messages")
+            }
+            Self::Ticked { node, times } => write!(f, "{node} ticked {times} times"),
+            Self::Locked { machine } => write!(f, "hub machine {machine} is locked out"),
+            Self::Fault { what, node: Some(node) } => write!(f, "! {what} {node}"),
+            Self::Fault { what, node: None } => write!(f, "! {what}"),
+            Self::Phase(phase) => write!(f, "== {phase:?}"),
+            Self::Home { account, is_in, refused } => {
+                write!(f, "account={account} is {} {refused:?}", if *is_in { "in" } else { "out" })
+            }
+            Self::Seen { node, view } => {
+                write!(f, "{node} sees {} as {:?}; it is {:?}", view.server, view.believed, view.is)
+            }
+            Self::Unanswered { node, running, unanswered } => {
+                write!(f, "{node} waits for {running} handovers and {unanswered} answers")
+            }
+        }
+    }
+}
+
+fn say(message: &ServerMessage) -> String {
+    match message {
+        ServerMessage::Status(s) => {
+            let o = s.stamp.occupancy;
+            format!("status rev={} {:?} {}+{}/{}", s.stamp.rev, s.state, o.players, o.held, o.max_players)
+        }
+        ServerMessage::Gone { boot } => format!("gone boot={boot}"),
+        ServerMessage::GrantReply { stamp, handover, hash, verdict, .. } => {
+            format!("reply h={} hash={hash} {verdict:?} rev={}", brief(*handover), stamp.rev)
+        }
+        ServerMessage::Ended { player, below, hashes, .. } => {
+            format!("ended player={} below={below} hashes={hashes:?}", short(&player.0))
+        }
+        ServerMessage::Joined { stamp, entry } => {
+            format!("joined hash={} player={} rev={}", entry.hash, short(&entry.player.0), stamp.rev)
+        }
+        ServerMessage::Left { stamp, entry } => {
+            format!("left hash={} player={} rev={}", entry.hash, short(&entry.player.0), stamp.rev)
+        }
+        ServerMessage::RosterPage { stamp, page, pages, entries, .. } => {
+            format!("roster {page}/{pages} of {} rev={}", entries.len(), stamp.rev)
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A hub process: the real core, inlet and sealers, and the simulated world around them.
+
+use std::sync::Arc;
+
+use auth_hub::bus::{HubSession, Inlet, KeyRing};
+use auth_hub::fleet::Addressed;
+use auth_hub::handover::core::{Core, Effect, Input};
+use auth_hub::handover::{HandoverRequest, fences_are_startable};
+use shared_msgs::clock::Now;
+use shared_msgs::codec;
+use shared_msgs::ids::{HandoverId, HubId};
+use shared_msgs::keys::Purpose;
+use shared_msgs::link::Lane;
+use shared_msgs::messages::{HubMessage, Message, ServerMessage};
+use shared_msgs::topics::Topic;
+
+use crate::facts::{Fact, NodeId};
+use crate::node::{Kind, Node};
+use crate::world::{Event, World};
+
+const SERVERS_MAX: usize = 64;
+
+/// See the module.
+pub(crate) struct Hub {
+    pub(crate) id: HubId,
+    pub(crate) machine: usize,
+    pub(crate) core: Core,
+    inlet: Inlet,
+    pub(crate) session: HubSession,
+}
+
+impl World {
+    /// A hub starts on a machine, unless one runs there.
+    pub(crate) fn start_hub(&mut self, machine: usize) {
+        if self.hubs[machine].running.is_some() {
+            return;
+        }
+        let clock = self.hubs[machine].clock(self.now);
+        let may_start = fences_are_startable(self.store.ceiling, clock.at(self.now).unix);
+        if !may_start {
+            self.state(&Fact::Locked { machine });
+            return self.after(1_000, Event::StartHub(machine));
+        }
+        let rng = self.dice.fork();
+        let id = HubId::random(&*rng);
+        let ring = Arc::new(KeyRing::new(Arc::clone(&self.keys), [], id.clone(), &*rng));
+        let number = u16::try_from(machine).unwrap_or(u16::MAX);
+        let (keys, core_rng) = (Arc::clone(&self.keys), Arc::clone(&rng));
+        let hub = Hub {
+            id: id.clone(),
+            machine,
+            core: Core::new(id.clone(), number, SERVERS_MAX, self.store.ceiling, keys, core_rng),
+            inlet: Inlet::new(Arc::clone(&ring), SERVERS_MAX),
+            session: HubSession::new(ring),
+        };
+        let node = self.add(Node::new(clock, rng, Kind::Hub(Box::new(hub))));
+        self.hubs[machine].running = Some(node);
+        self.state(&Fact::HubUp { node, number, id: &id });
+        self.connect(node);
+        self.hub_tick(node);
+    }
+
+    pub(crate) fn add(&mut self, node: Node) -> NodeId {
+        let id = NodeId(self.nodes_made);
+        self.nodes_made += 1;
+        self.nodes.insert(id, node);
+        id
+    }
+
+    pub(crate) fn hub(&mut self, id: NodeId) -> Option<(&mut Hub, Now)> {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id)?;
+        let clock = node.clock.at(now);
+        match &mut node.kind {
+            Kind::Hub(hub) => Some((hub, clock)),
+            Kind::Server(_) => None,
+        }
+    }
+
+    pub(crate) fn hub_input(&mut self, id: NodeId, input: Input) {
+        let Some((hub, now)) = self.hub(id) else { return };
+        let effects = hub.core.handle(input, now);
+        self.carry_out(id, effects);
+        self.settle(id);
+    }
+
+    pub(crate) fn hub_tick(&mut self, id: NodeId) {
+        let Some((hub, now)) = self.hub(id) else { return };
+        let effects = hub.core.tick(now);
+        self.carry_out(id, effects);
+        self.settle(id);
+    }
+
+    pub(crate) fn hub_link_up(&mut self, id: NodeId) {
+        self.hub_input(id, Input::LinkUp);
+    }
+
+    pub(crate) fn hub_receives(&mut self, id: NodeId, topic: &Topic, payload: &[u8], altered: bool) {
+        let Some((hub, now)) = self.hub(id) else { return };
+        let received = hub.inlet.receive(topic, payload, now);
+        if altered {
+            self.state(&Fact::AlteredOpened { node: id, messages: received.messages.len() });
+        }
+        if let Some((server, notice)) = received.skew {
+            self.state(&Fact::Fault { what: "clock skew noticed by", node: Some(id) });
+            self.put(id, Lane { topic: Topic::Inbox(server), purpose: Purpose::SkewToServer }, &notice);
+        }
+        for (from, message) in received.messages {
+            let Some((hub, now)) = self.hub(id) else { return };
+            let is_placed_on =
+                |core: &Core| core.summaries(now).iter().any(|s| s.id == from.server && s.state != "offline");
+            let gone = if let ServerMessage::Gone { boot } = message { Some(boot) } else { None };
+            let before = gone.is_some() && is_placed_on(&hub.core);
+            let input = Input::Message { from: from.clone(), message: Box::new(message.clone()) };
+            let effects = hub.core.handle(input, now);
+            let believed = hub.core.slots(&from.server);
+            let after = gone.is_some() && is_placed_on(&hub.core);
+            // What is heard comes before what follows from it.
+            self.state(&Fact::Heard { node: id, from: &from, message: &message, believed });
+            if let Some(boot) = gone {
+                self.state(&Fact::WillHeard { node: id, from: &from, boot, before, after });
+            }
+            self.carry_out(id, effects);
+        }
+        self.settle(id);
+    }
+
+    /// A client's request is at the HTTP edge; the account's players are looked up first.
+    pub(crate) fn on_look_up(&mut self, id: NodeId, handover: HandoverId, request: HandoverRequest) {
+        let account = request.account;
+        let asker = self.asks.get(&handover).map_or(-1, |attempt| self.devices[attempt.device].account);
+        if self.hub(id).is_none() {
+            return;
+        }
+        let is_out = self.store.out_until > self.now;
+        let players = if is_out { Vec::new() } else { self.store.players_of(account) };
+        let input = Input::Ask { handover, request, players };
+        self.state(&Fact::Asked { node: id, handover, account: asker });
+        self.hub_input(id, input);
+    }
+
+    fn carry_out(&mut self, id: NodeId, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(to) => {
+                    self.state(&Fact::Ordered { node: id, to: &to });
+                    let Addressed { server, boot, order } = to;
+                    let lane = Lane { topic: Topic::Inbox(server), purpose: Purpose::Inbox };
+                    self.put(id, lane, &HubMessage::Order { boot, order });
+                }
+                Effect::Answer { handover, answer } => {
+                    self.state(&Fact::Answered { node: id, handover, answer: &answer });
+                    self.answer_client(handover, answer);
+                }
+                Effect::FindPlayer { handover, account, realm } => {
+                    let player = self.ask_store(|store, rng| store.player_in(account, &realm, rng));
+                    self.store_answers(id, Input::Player { handover, account, realm, player });
+                }
+                Effect::FindOwners(asked) => {
+                    let found = self.ask_store(|store, _| store.owners(&asked)).unwrap_or_default();
+                    self.store_answers(id, Input::Owners { asked, found });
+                }
+                Effect::StoreCeiling(ceiling) => {
+                    let stored = self.ask_store(|store, _| {
+                        store.ceiling = store.ceiling.max(ceiling);
+                        ceiling
+                    });
+                    self.store_answers(id, Input::CeilingStored(stored));
+                }
+                Effect::Resent => self.state(&Fact::Fault { what: "re-sent by", node: Some(id) }),
+                Effect::GrantRoundTrip { .. } | Effect::GrantRefused => {}
+            }
+        }
+    }
+
+    fn ask_store<T>(
+        &mut self,
+        ask: impl FnOnce(&mut crate::store::Store, &dyn shared_msgs::rng::Rng) -> T,
+    ) -> Option<T> {
+        if self.store.out_until > self.now {
+            return None;
+        }
+        let rng = self.dice.fork();
+        Some(ask(&mut self.store, &*rng))
+    }
+
+    /// What is written is durable before the answer is under way: a hub that dies in between never hears of it.
+    fn store_answers(&mut self, node: NodeId, input: Input) {
+        let delay = self.dice.long_tailed(1, 5, 600);
+        self.after(delay, Event::Stored { node, input: Box::new(input) });
+    }
+
+    /// Puts a message into a process's outbox. What the link does not take is lost, as in the real thing.
+    pub(crate) fn put<M: Message>(&mut self, id: NodeId, lane: Lane, message: &M) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if let Ok(bytes) = codec::encode(message) {
+            let _ = node.link.outbox.push(lane, bytes);
+        }
+    }
+}

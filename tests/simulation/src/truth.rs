@@ -1,0 +1,255 @@
+//! What is really so, kept up from the facts alone: the checkers' common memory.
+//!
+//! Knows nothing of how the product keeps its books. A process that is gone stays known, for what was said of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use game_server::gate::{SlotId, Ticket};
+use shared_msgs::clock::UnixMs;
+use shared_msgs::ids::{BootId, Fence, HandoverId, PlayerId, ServerId, TokenHash};
+use shared_msgs::messages::{Order, ServerMessage, Verdict};
+
+use crate::facts::{Fact, Ms, NodeId, Shown};
+
+/// A grant, from when a hub first sends it.
+#[derive(Clone, Debug)]
+pub(crate) struct Granted {
+    pub(crate) handover: HandoverId,
+    pub(crate) account: i64,
+    pub(crate) player: PlayerId,
+    pub(crate) fence: Fence,
+    pub(crate) server: ServerId,
+    pub(crate) boot: BootId,
+    pub(crate) expires_at: UnixMs,
+    /// Its server has said yes at some time.
+    pub(crate) was_held: bool,
+    /// Its client was told 200, and whether the server's yes was in by then.
+    pub(crate) answered: Option<bool>,
+    pub(crate) welcomes: u32,
+}
+
+/// A session in game.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) account: i64,
+    pub(crate) player: PlayerId,
+    pub(crate) fence: Fence,
+}
+
+/// A client at a door.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visit {
+    pub(crate) node: NodeId,
+    pub(crate) shown: Shown,
+    pub(crate) at: Ms,
+    pub(crate) unix: UnixMs,
+    pub(crate) park_deadline: Option<Ms>,
+    pub(crate) verdict_at: Option<Ms>,
+    pub(crate) abandoned: bool,
+}
+
+/// A server process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) server: ServerId,
+    pub(crate) boot: BootId,
+    pub(crate) max_players: u32,
+    pub(crate) parked_max: u32,
+    pub(crate) is_up: bool,
+    pub(crate) is_closing: bool,
+    pub(crate) live: BTreeMap<SlotId, Session>,
+    /// As it has said itself.
+    pub(crate) held: BTreeMap<TokenHash, (PlayerId, Fence)>,
+    pub(crate) parked: BTreeSet<Ticket>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    pub(crate) grants: BTreeMap<TokenHash, Granted>,
+    pub(crate) accounts: BTreeMap<HandoverId, i64>,
+    pub(crate) owners: BTreeMap<PlayerId, i64>,
+    /// Hashes by account, for all grants.
+    pub(crate) of_account: BTreeMap<i64, Vec<TokenHash>>,
+    pub(crate) processes: BTreeMap<NodeId, Process>,
+    by_boot: BTreeMap<(ServerId, BootId), NodeId>,
+    pub(crate) visits: BTreeMap<Ticket, Visit>,
+    pub(crate) hubs: BTreeMap<NodeId, u16>,
+}
+
+impl Truth {
+    /// Whether the token of this hash is for this very process.
+    pub(crate) fn is_minted_for(&self, hash: TokenHash, node: NodeId) -> bool {
+        let (Some(grant), Some(process)) = (self.grants.get(&hash), self.processes.get(&node)) else {
+            return false;
+        };
+        grant.server == process.server && grant.boot == process.boot
+    }
+
+    pub(crate) fn process(&self, server: &ServerId, boot: BootId) -> Option<(NodeId, &Process)> {
+        let node = *self.by_boot.get(&(server.clone(), boot))?;
+        Some((node, self.processes.get(&node)?))
+    }
+
+    /// Whether some server has said yes to a grant of this account with a higher fence.
+    pub(crate) fn is_outdone(&self, account: i64, fence: Fence) -> bool {
+        let hashes = self.of_account.get(&account).into_iter().flatten();
+        hashes.filter_map(|hash| self.grants.get(hash)).any(|grant| grant.was_held && grant.fence > fence)
+    }
+
+    /// Takes a fact in. The checkers see the truth as it is after it.
+    pub(crate) fn learn(&mut self, now: Ms, fact: &Fact) {
+        match fact {
+            Fact::HubUp { node, number, .. } => {
+                self.hubs.insert(*node, *number);
+            }
+            Fact::ServerUp { node, server, boot, max_players, parked_max } => {
+                self.by_boot.insert(((*server).clone(), *boot), *node);
+                let process = Process {
+                    server: (*server).clone(),
+                    boot: *boot,
+                    max_players: *max_players,
+                    parked_max: *parked_max,
+                    is_up: true,
+                    is_closing: false,
+                    live: BTreeMap::new(),
+                    held: BTreeMap::new(),
+                    parked: BTreeSet::new(),
+                };
+                self.processes.insert(*node, process);
+            }
+            Fact::Down { node, .. } => {
+                self.hubs.remove(node);
+                if let Some(process) = self.processes.get_mut(node) {
+                    process.is_up = false;
+                    process.live.clear();
+                    process.held.clear();
+                    process.parked.clear();
+                }
+            }
+            Fact::Closing { node } => {
+                if let Some(process) = self.processes.get_mut(node) {
+                    process.is_closing = true;
+                }
+            }
+            Fact::Asked { handover, account, .. } => {
+                self.accounts.insert(*handover, *account);
+            }
+            Fact::Ordered { to, .. } => {
+                if let Order::Grant(grant) = &to.order {
+                    self.on_grant(to, grant);
+                }
+            }
+            Fact::Answered { answer: Ok(placed), .. } => {
+                let hashes = self.accounts.get(&placed.handover).and_then(|a| self.of_account.get(a));
+                let newest = hashes.into_iter().flatten().rev().find(|hash| {
+                    self.grants.get(hash).is_some_and(|grant| grant.handover == placed.handover)
+                });
+                if let Some(grant) = newest.copied().and_then(|hash| self.grants.get_mut(&hash)) {
+                    grant.answered = Some(placed.confirmed);
+                }
+            }
+            Fact::Said { node, message } => self.on_said(*node, message),
+            Fact::Arrived { node, ticket, shown, unix } => {
+                let visit = Visit {
+                    node: *node,
+                    shown: *shown,
+                    at: now,
+                    unix: *unix,
+                    park_deadline: None,
+                    verdict_at: None,
+                    abandoned: false,
+                };
+                self.visits.insert(*ticket, visit);
+            }
+            Fact::Parked { node, ticket, deadline } => {
+                if let Some(visit) = self.visits.get_mut(ticket) {
+                    visit.park_deadline = Some(*deadline);
+                }
+                if let Some(process) = self.processes.get_mut(node) {
+                    process.parked.insert(*ticket);
+                }
+            }
+            Fact::Abandoned { node, ticket } => {
+                if let Some(visit) = self.visits.get_mut(ticket) {
+                    visit.abandoned = true;
+                }
+                if let Some(process) = self.processes.get_mut(node) {
+                    process.parked.remove(ticket);
+                }
+            }
+            Fact::Verdict { node, ticket, verdict, .. } => {
+                let visit = self.visits.get_mut(ticket);
+                let shown = visit.map(|visit| {
+                    visit.verdict_at = Some(now);
+                    visit.shown
+                });
+                let Some(process) = self.processes.get_mut(node) else { return };
+                process.parked.remove(ticket);
+                let Ok(welcome) = verdict else { return };
+                let grant = match shown {
+                    Some(Shown::Genuine(hash)) => self.grants.get_mut(&hash),
+                    Some(Shown::NotGenuine) | None => None,
+                };
+                let account = self.owners.get(&welcome.player).copied().unwrap_or(-1);
+                if let Some(grant) = grant {
+                    grant.welcomes += 1;
+                }
+                let session = Session { account, player: welcome.player, fence: welcome.fence };
+                process.live.insert(welcome.slot, session);
+            }
+            Fact::Left { node, slot, .. } => {
+                if let Some(process) = self.processes.get_mut(node) {
+                    process.live.remove(slot);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_grant(&mut self, to: &auth_hub::fleet::Addressed, grant: &shared_msgs::messages::Grant) {
+        let account = self.accounts.get(&grant.handover).copied().unwrap_or(-1);
+        self.owners.insert(grant.player, account);
+        if self.grants.contains_key(&grant.hash) {
+            return;
+        }
+        self.of_account.entry(account).or_default().push(grant.hash);
+        let granted = Granted {
+            handover: grant.handover,
+            account,
+            player: grant.player,
+            fence: grant.fence,
+            server: to.server.clone(),
+            boot: to.boot,
+            expires_at: grant.expires_at,
+            was_held: false,
+            answered: None,
+            welcomes: 0,
+        };
+        self.grants.insert(grant.hash, granted);
+    }
+
+    fn on_said(&mut self, node: NodeId, message: &ServerMessage) {
+        let Some(process) = self.processes.get_mut(&node) else { return };
+        match message {
+            ServerMessage::GrantReply { stamp, hash, player, fence, verdict, .. } => match verdict {
+                Verdict::Held => {
+                    if stamp.is_change {
+                        process.held.insert(*hash, (*player, *fence));
+                    }
+                    if let Some(grant) = self.grants.get_mut(hash) {
+                        grant.was_held = true;
+                    }
+                }
+                Verdict::Redeemed => {}
+                Verdict::Refused(_) => {
+                    process.held.remove(hash);
+                }
+            },
+            ServerMessage::Joined { entry, .. } => {
+                process.held.remove(&entry.hash);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The simulated world: who exists, what is under way, and the loop that lets the next thing happen.
+//!
+//! Owns true time and the queue of events; the rooms beside it say what each event means. Invariant: nothing happens but by an event of
+//! the queue, and events of one millisecond happen in the order in which they were put in.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use auth_hub::handover::core::Input;
+use auth_hub::handover::{HandoverRequest, Placed, Refused};
+use game_server::gate::{self, SlotId, Ticket};
+use shared_msgs::ids::HandoverId;
+use shared_msgs::keys::FleetKeys;
+use shared_msgs::link::outbox::BatchId;
+use shared_msgs::topics::Topic;
+
+use crate::broker::{Broker, ConnId};
+use crate::device::{Attempt, Device, Told};
+use crate::dice::Dice;
+use crate::facts::{Fact, Ms, NodeId, Phase, Shown};
+use crate::machine::Machine;
+use crate::node::Node;
+use crate::scenario::{Scenario, Weather};
+use crate::store::Store;
+use crate::watch::Watch;
+
+/// Something that will happen.
+pub(crate) enum Event {
+    Tick(NodeId),
+    Look(NodeId),
+    Connect(NodeId),
+    Connack(ConnId),
+    Suback(ConnId),
+    Beat(ConnId),
+    Close(ConnId),
+    Goodbye(ConnId),
+    Publish { conn: ConnId, topic: Topic, payload: Rc<[u8]>, batch: BatchId },
+    Puback { conn: ConnId, batch: BatchId },
+    Deliver { conn: ConnId, topic: Topic, payload: Rc<[u8]>, altered: bool },
+    Will { topic: Topic, payload: Rc<[u8]> },
+    Stored { node: NodeId, input: Box<Input> },
+    LookUp { node: NodeId, handover: HandoverId, request: Box<HandoverRequest> },
+    Answer { attempt: Attempt, answer: Option<Box<Result<Placed, Refused>>> },
+    Act(Attempt),
+    Arrive { attempt: Attempt, node: NodeId, shown: Shown, text: String },
+    Abandon { node: NodeId, ticket: Ticket },
+    Told { attempt: Attempt, told: Told },
+    Leave { node: NodeId, slot: SlotId },
+    Dropped { node: NodeId, slot: SlotId },
+    Exit(NodeId),
+    StartHub(usize),
+    StartServer(usize),
+    Break,
+    Phase(Phase),
+}
+
+struct Entry {
+    at: Ms,
+    number: u64,
+    event: Event,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Entry {}
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) now: Ms,
+    queue: BinaryHeap<Entry>,
+    put_in: u64,
+    pub(crate) dice: Dice,
+    pub(crate) scenario: Scenario,
+    pub(crate) weather: Weather,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) nodes_made: u32,
+    pub(crate) hubs: Vec<Machine>,
+    pub(crate) servers: Vec<Machine>,
+    pub(crate) broker: Broker,
+    pub(crate) store: Store,
+    pub(crate) keys: Arc<FleetKeys>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) asks: BTreeMap<HandoverId, Attempt>,
+    pub(crate) tickets: u64,
+    pub(crate) phase: Option<Phase>,
+    pub(crate) all_in_by: Ms,
+    pub(crate) watch: Watch,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, watch: Watch) -> Self {
+        let dice = Dice::new(seed);
+        let scenario = Scenario::new(&dice);
+        let keys = Arc::new(FleetKeys::generate(&*dice.fork()));
+        let machine = || Machine::new(&dice, &scenario);
+        let hubs = (0..scenario.hubs).map(|_| machine()).collect();
+        let servers = scenario.servers.iter().map(|_| machine()).collect();
+        let mut world = Self {
+            now: 0,
+            queue: BinaryHeap::new(),
+            put_in: 0,
+            weather: scenario.weather,
+            nodes: BTreeMap::new(),
+            nodes_made: 0,
+            hubs,
+            servers,
+            broker: Broker::default(),
+            store: Store::default(),
+            keys,
+            devices: Device::all(&scenario),
+            asks: BTreeMap::new(),
+            tickets: 0,
+            phase: None,
+            all_in_by: Ms::MAX,
+            watch,
+            dice,
+            scenario,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for machine in 0..self.hubs.len() {
+            let at = self.dice.below(500);
+            self.after(at, Event::StartHub(machine));
+        }
+        for machine in 0..self.servers.len() {
+            let at = self.dice.below(3_000);
+            self.after(at, Event::StartServer(machine));
+        }
+        for device in 0..self.devices.len() {
+            let at = self.dice.below(self.scenario.pause + 1_000);
+            self.after(at, Event::Act(Attempt::first(device)));
+        }
+        self.after(self.scenario.fault_every, Event::Break);
+        self.after(self.scenario.storm, Event::Phase(Phase::Calm));
+    }
+
+    /// Lets everything happen, until the end or the first violation.
+    pub(crate) fn run(mut self) -> Watch {
+        while let Some(Entry { at, event, .. }) = self.queue.pop() {
+            self.now = at;
+            self.happen(event);
+            if self.phase == Some(Phase::AllOut) || self.watch.is_violated() {
+                break;
+            }
+        }
+        self.watch.end(self.now);
+        self.watch
+    }
+
+    /// Puts an event into the queue, so long from now.
+    pub(crate) fn after(&mut self, delay: Ms, event: Event) {
+        self.put_in += 1;
+        self.queue.push(Entry { at: self.now + delay, number: self.put_in, event });
+    }
+
+    /// Tells the checkers, the tally and the history.
+    pub(crate) fn state(&mut self, fact: &Fact) {
+        self.watch.see(self.now, fact);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Tick(node) => self.tick(node),
+            Event::Look(node) => self.look(node),
+            Event::Connect(node) => self.connect(node),
+            Event::Connack(conn) => self.on_connack(conn),
+            Event::Suback(conn) => self.on_suback(conn),
+            Event::Beat(conn) => self.on_beat(conn),
+            Event::Close(conn) => self.on_close(conn),
+            Event::Goodbye(conn) => self.broker.close(conn),
+            Event::Publish { conn, topic, payload, batch } => self.on_publish(conn, topic, payload, batch),
+            Event::Puback { conn, batch } => self.on_puback(conn, batch),
+            Event::Deliver { conn, topic, payload, altered } => {
+                self.on_deliver(conn, &topic, &payload, altered);
+            }
+            Event::Will { topic, payload } => self.route(&topic, &payload),
+            Event::Stored { node, input } => self.hub_input(node, *input),
+            Event::LookUp { node, handover, request } => self.on_look_up(node, handover, *request),
+            Event::Answer { attempt, answer } => self.on_answer(attempt, answer.map(|answer| *answer)),
+            Event::Act(attempt) => self.act(attempt),
+            Event::Arrive { attempt, node, shown, text } => self.on_arrive(attempt, node, shown, text),
+            Event::Abandon { node, ticket } => self.on_abandon(node, ticket),
+            Event::Told { attempt, told } => self.on_told(attempt, told),
+            Event::Leave { node, slot } => self.on_leave(node, slot),
+            Event::Dropped { node, slot } => self.gate_input(node, gate::Input::Leave(slot)),
+            Event::Exit(node) => self.exit(node),
+            Event::StartHub(machine) => self.start_hub(machine),
+            Event::StartServer(machine) if self.servers[machine].running.is_some() => {}
+            Event::StartServer(machine) => self.start_server(machine),
+            Event::Break => self.break_something(),
+            Event::Phase(phase) => self.begin_phase(phase),
+        }
+    }
+}
