@@ -75,10 +75,6 @@ impl Device {
         first.chain((0..scenario.second_devices).map(|account| device(account, false))).collect()
     }
 
-    pub(crate) fn is_in(&self) -> bool {
-        matches!(self.state, State::InGame { .. })
-    }
-
     pub(crate) fn place(&self) -> Option<(NodeId, SlotId)> {
         match self.state {
             State::InGame { node, slot } => Some((node, slot)),

@@ -88,10 +88,6 @@ impl Node {
 }
 
 impl World {
-    pub(crate) fn clock_of(&self, id: NodeId) -> Option<Now> {
-        self.nodes.get(&id).map(|node| node.clock.at(self.now))
-    }
-
     pub(crate) fn is_cut(&self, id: NodeId) -> bool {
         self.nodes.get(&id).is_none_or(|node| node.cut_until > self.now)
     }

@@ -22,7 +22,6 @@ use crate::world::{Event, World};
 pub(crate) struct Server {
     pub(crate) id: ServerId,
     pub(crate) machine: usize,
-    pub(crate) boot: BootId,
     pub(crate) gate: Gate,
     inbox: Inbox,
     pub(crate) session: BusSession,
@@ -78,7 +77,6 @@ impl World {
         let server = Server {
             id: id.clone(),
             machine,
-            boot,
             gate: Gate::new(config),
             inbox: Inbox::new(key.clone()),
             session: BusSession::new(key, boot),
@@ -181,9 +179,9 @@ impl World {
         }
     }
 
+    /// In order, as one connection carries it.
     fn tell(&mut self, attempt: Attempt, told: Told) {
-        let delay = self.dice.below(3);
-        self.after(delay, Event::Told { attempt, told });
+        self.after(1, Event::Told { attempt, told });
     }
 
     fn do_for_gate(&mut self, id: NodeId, effect: Effect, now: Now) {

@@ -72,7 +72,6 @@ pub(crate) struct Truth {
     /// Hashes by account, for all grants.
     pub(crate) of_account: BTreeMap<i64, Vec<TokenHash>>,
     pub(crate) processes: BTreeMap<NodeId, Process>,
-    by_boot: BTreeMap<(ServerId, BootId), NodeId>,
     pub(crate) visits: BTreeMap<Ticket, Visit>,
     pub(crate) hubs: BTreeMap<NodeId, u16>,
 }
@@ -84,11 +83,6 @@ impl Truth {
             return false;
         };
         grant.server == process.server && grant.boot == process.boot
-    }
-
-    pub(crate) fn process(&self, server: &ServerId, boot: BootId) -> Option<(NodeId, &Process)> {
-        let node = *self.by_boot.get(&(server.clone(), boot))?;
-        Some((node, self.processes.get(&node)?))
     }
 
     /// Whether some server has said yes to a grant of this account with a higher fence.
@@ -104,7 +98,6 @@ impl Truth {
                 self.hubs.insert(*node, *number);
             }
             Fact::ServerUp { node, server, boot, max_players, parked_max } => {
-                self.by_boot.insert(((*server).clone(), *boot), *node);
                 let process = Process {
                     server: (*server).clone(),
                     boot: *boot,

@@ -34,7 +34,7 @@ use super::people::People;
 use super::timers::Timers;
 use super::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::accounts::AccountRow;
-use crate::fleet::{Addressed, Fleet, ServerSummary, ServerView};
+use crate::fleet::{Addressed, Fleet, ServerSummary};
 
 /// Handovers under way, over all accounts.
 pub(crate) const RUNNING_MAX: usize = 4_096;
