@@ -78,8 +78,8 @@ fn many(args: &Args) -> ExitCode {
         }
         if passed >= next_report {
             next_report = passed + Duration::from_secs(10);
-            let rate = u128::from(all.handovers) * 60_000 / passed.as_millis().max(1);
-            say(format_args!("{} seeds, {} handovers, {rate} a minute", all.runs, all.handovers));
+            let rate = u128::from(all.placed) * 60_000 / passed.as_millis().max(1);
+            say(format_args!("{} seeds, {} places given, {rate} a minute", all.runs, all.placed));
         }
         if passed >= limit {
             break;
@@ -87,7 +87,7 @@ fn many(args: &Args) -> ExitCode {
     }
     let passed = clock.now().mono.0.max(1);
     say(format_args!("{all}"));
-    say(format_args!("{:<28}{:>12}", "handovers a minute", all.handovers * 60_000 / passed));
+    say(format_args!("{:<28}{:>12}", "places given a minute", all.placed * 60_000 / passed));
     say(format_args!("{:<28}{:>12}", "seconds", passed / 1_000));
     ExitCode::SUCCESS
 }

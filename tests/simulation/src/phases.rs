@@ -27,7 +27,7 @@ impl World {
                 self.compare();
                 self.enter(phase);
                 for device in 0..self.devices.len() {
-                    if self.devices[device].is_first {
+                    if self.devices[device].comes_back() {
                         let delay = self.dice.below(2_000);
                         self.wake(device, delay);
                     }
@@ -36,13 +36,13 @@ impl World {
                 self.after(LOOK_EVERY, Event::Phase(Phase::AllIn));
             }
             Phase::AllIn => {
-                let firsts = (0..self.devices.len()).filter(|device| self.devices[*device].is_first);
-                let firsts: Vec<usize> = firsts.collect();
+                let back = (0..self.devices.len()).filter(|device| self.devices[*device].comes_back());
+                let back: Vec<usize> = back.collect();
                 let is_home = |device: &usize| self.is_home(*device);
-                if self.now < self.all_in_by && !firsts.iter().all(is_home) {
+                if self.now < self.all_in_by && !back.iter().all(is_home) {
                     return self.after(LOOK_EVERY, Event::Phase(Phase::AllIn));
                 }
-                self.report_home(&firsts);
+                self.report_home(&back);
                 self.enter(phase);
                 self.everybody_leaves();
                 self.after(ALL_OUT, Event::Phase(Phase::AllOut));

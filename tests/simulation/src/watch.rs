@@ -1,5 +1,7 @@
 //! Who watches a run: truth, checkers, tally, and the history when somebody wants to read it.
 
+use std::any::Any;
+
 use crate::checkers::{self, Checker};
 use crate::facts::{Fact, Ms, Phase};
 use crate::tally::Tally;
@@ -62,6 +64,13 @@ impl Watch {
                 self.violation = Some(Violation { checker: checker.name(), at_ms: now, what });
             }
         }
+    }
+
+    /// A core panicked, by an assertion of its own as a rule: the run ends there.
+    pub(crate) fn panicked(&mut self, now: Ms, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let what = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned();
+        self.violation = Some(Violation { checker: "no-core-panics", at_ms: now, what });
     }
 
     /// The run is over: one that came to nothing is a violation too.

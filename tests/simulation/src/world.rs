@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -159,7 +160,10 @@ impl World {
     pub(crate) fn run(mut self) -> Watch {
         while let Some(Entry { at, event, .. }) = self.queue.pop() {
             self.now = at;
-            self.happen(event);
+            let happened = std::panic::catch_unwind(AssertUnwindSafe(|| self.happen(event)));
+            if let Err(panic) = happened {
+                self.watch.panicked(self.now, &*panic);
+            }
             if self.phase == Some(Phase::AllOut) || self.watch.is_violated() {
                 break;
             }

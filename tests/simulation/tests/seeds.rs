@@ -36,11 +36,16 @@ fn two_hundred_storms_hold_every_invariant() {
     tallies.iter().for_each(|tally| all.add(tally));
     println!("{all}");
     // What never happens proves nothing.
-    assert!(all.welcomes > 20_000 && all.parked > 1_000 && all.unconfirmed > 1_000 && all.kicks > 2_000, "{all}");
+    assert!(
+        all.welcomes > 20_000 && all.parked > 1_000 && all.unconfirmed > 1_000 && all.kicks > 2_000,
+        "{all}"
+    );
     for fault in ["hub killed", "server killed", "wire cut", "dropped", "replayed", "twin started", "drain"] {
         assert!(all.faults.get(fault).is_some_and(|n| *n > 50), "too little of: {fault}\n{all}");
     }
-    for code in ["superseded", "server-full", "token-expired", "token-spent", "server-draining", "server-busy"] {
+    for code in
+        ["superseded", "server-full", "token-expired", "token-spent", "server-draining", "server-busy"]
+    {
         assert!(all.refusals.get(code).is_some_and(|n| *n > 20), "too little of: {code}\n{all}");
     }
 }
@@ -63,7 +68,8 @@ fn a_seed_is_one_history_byte_for_byte() {
     for history in &here {
         let _ = writeln!(digests, "{:016x}", digest(history));
     }
-    let run = std::process::Command::new(env!("CARGO_BIN_EXE_simulate")).args(["--seed", "0", "--trace"]).output();
+    let run =
+        std::process::Command::new(env!("CARGO_BIN_EXE_simulate")).args(["--seed", "0", "--trace"]).output();
     let printed = String::from_utf8(run.expect("simulate runs").stdout).expect("histories are text");
     let lines: Vec<String> = printed.lines().take(here[0].len()).map(str::to_owned).collect();
     assert_eq!(digest(&lines), digest(&here[0]), "another process has another history\n{digests}");

@@ -12,7 +12,7 @@ use crate::truth::Truth;
 
 const LEASE_MS: Ms = limits::LEASE.as_secs() * 1_000;
 
-/// §10.7: no placement on a server without a fresh probe echo, by the hub's clock.
+/// §10.7: no placement on a server without a fresh probe echo, by the hub's clock; and nobody is sent to one whose lease has ended since.
 #[derive(Default)]
 pub(super) struct PlacedOnTheFresh {
     hubs: BTreeMap<HubId, NodeId>,
@@ -27,7 +27,7 @@ impl Checker for PlacedOnTheFresh {
         "placed-on-the-fresh"
     }
 
-    fn check(&mut self, fact: &Fact, _truth: &Truth, now: Ms) -> Result<(), String> {
+    fn check(&mut self, fact: &Fact, truth: &Truth, now: Ms) -> Result<(), String> {
         match fact {
             Fact::HubUp { node, id, .. } => {
                 self.hubs.insert((*id).clone(), *node);
@@ -53,6 +53,15 @@ impl Checker for PlacedOnTheFresh {
                 }
                 _ => {}
             },
+            Fact::Answered { node, handover, answer: Ok(placed) } => {
+                let hashes = truth.accounts.get(handover).and_then(|account| truth.of_account.get(account));
+                let newest = hashes.and_then(|hashes| hashes.last()).and_then(|hash| truth.grants.get(hash));
+                let Some(grant) = newest.filter(|grant| grant.handover == *handover) else { return Ok(()) };
+                let fresh = self.fresh.get(&(*node, placed.server.clone(), grant.boot));
+                if fresh.is_none_or(|fresh| now - fresh > LEASE_MS) {
+                    return Err(format!("{node} sends a client to {}, fresh as of {fresh:?}", placed.server));
+                }
+            }
             _ => {}
         }
         Ok(())
