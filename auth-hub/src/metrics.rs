@@ -119,6 +119,7 @@ impl Collector for BrokerCounters {
         // All of them: a new one does not compile until it is shown.
         let BrokerStats {
             connections,
+            router_links,
             connected,
             refused,
             takeovers,
@@ -133,6 +134,11 @@ impl Collector for BrokerCounters {
         } = self.0.stats();
         for (name, help, value) in [
             ("hub_mqtt_connections", "MQTT connections, the hub's own included", connections),
+            (
+                "hub_mqtt_router_links",
+                "Links to the broker's router: one a connection, one that watches",
+                router_links,
+            ),
             ("hub_mqtt_router_alive", "Whether the broker's router thread lives", router_alive.into()),
         ] {
             gauge(&mut encoder, name, help, value)?;

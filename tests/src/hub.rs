@@ -4,8 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use auth_hub::config::Config;
 use auth_hub::hub::{Environment, Hub};
+use auth_hub::mqtt::{BrokerHandle, BrokerStats};
 use shared_msgs::clock::SystemClock;
 use shared_msgs::ids::ServerId;
 use shared_msgs::keys::FleetKeys;
@@ -29,7 +31,17 @@ pub struct TestHub {
     running: Stop,
     http: SocketAddr,
     mqtt: SocketAddr,
+    broker: Edge,
     client: HubClient,
+}
+
+/// A handle has nothing to show.
+struct Edge(BrokerHandle);
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BrokerHandle")
+    }
 }
 
 /// Ends what runs when dropped.
@@ -42,6 +54,14 @@ impl TestHub {
     /// # Errors
     /// When it does not start.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A fresh hub with settings that are not the fixtures' own.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut config = Config::default();
         config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -55,6 +75,7 @@ impl TestHub {
         config.throttle.address_burst = 100_000;
         config.throttle.registration_burst = 100_000;
         config.throttle.handover_burst = 100_000;
+        change(&mut config);
         Self::start_in(dir, config).await
     }
 
@@ -65,10 +86,10 @@ impl TestHub {
         let environment = Environment { clock: clock.clone(), rng: Arc::new(SystemRng::new()) };
         let hub = Hub::bind(config.clone(), environment, &lifecycle).await?;
         let running = Stop(lifecycle.clone());
-        let (http, mqtt) = (hub.http_addr(), hub.mqtt_addr());
+        let (http, mqtt, broker) = (hub.http_addr(), hub.mqtt_addr(), Edge(hub.broker()));
         hub.start(&lifecycle)?;
         let client = HubClient::new(format!("http://{http}"))?;
-        Ok(Self { dir, config, clock, running, http, mqtt, client })
+        Ok(Self { dir, config, clock, running, http, mqtt, broker, client })
     }
 
     /// Stops and starts again on the same ports with the same files, as a new process would: everything else is forgotten.
@@ -104,6 +125,38 @@ impl TestHub {
     /// Where game servers connect.
     pub fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt
+    }
+
+    /// Waits until it takes logins. Before that its own link may not be up, and what servers say meanwhile is lost.
+    ///
+    /// # Errors
+    /// When that does not come; the error names what is missing.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let mut missing = String::new();
+        let ready = async {
+            loop {
+                let reply = reqwest::get(format!("http://{}/readyz", self.http)).await?;
+                if reply.status().is_success() {
+                    return anyhow::Ok(());
+                }
+                missing = reply.text().await?;
+            }
+        };
+        let ready = tokio::time::timeout(Duration::from_secs(20), ready).await;
+        ready.unwrap_or_else(|_| anyhow::bail!("not ready: {missing}"))
+    }
+
+    /// One number of its metrics.
+    ///
+    /// # Errors
+    /// When it has none of that name.
+    pub async fn metric(&self, name: &str) -> anyhow::Result<u64> {
+        metric(self.http, name).await
+    }
+
+    /// What its broker counts, as of now.
+    pub fn broker_stats(&self) -> BrokerStats {
+        self.broker.0.stats()
     }
 
     /// A player's view of it.
@@ -148,6 +201,16 @@ impl TestHub {
     pub async fn ticket(&self, login: &str, server: Option<&ServerId>) -> Result<Ticket, ClientError> {
         self.login(login, server).await?.handover.ok_or(ClientError::NoEndpoint)
     }
+}
+
+/// One number of the metrics of the hub at `http`, whatever process it runs in.
+///
+/// # Errors
+/// When it does not answer or has none of that name.
+pub async fn metric(http: SocketAddr, name: &str) -> anyhow::Result<u64> {
+    let text = reqwest::get(format!("http://{http}/metrics")).await?.text().await?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.with_context(|| format!("no {name} in {text}"))?.parse()?)
 }
 
 impl Drop for Stop {

@@ -15,6 +15,20 @@ use tokio::sync::watch;
 /// A debug binary starts well within this, or not at all.
 const START_TIME: Duration = Duration::from_mins(1);
 
+/// The unit of times in /proc: USER_HZ, 100 on every Linux that there is.
+const TICK_MS: u64 = 10;
+
+/// What a process has used.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// Processor time since its start, in steps of 10 ms.
+    pub cpu: Duration,
+    /// Resident memory.
+    pub rss_kib: u64,
+    /// Open file descriptors.
+    pub descriptors: usize,
+}
+
 /// Builds the workspace's binaries, once per process, and tells where they are. A cargo that is already at work on the same
 /// target folder has built them: then this only waits for its lock.
 ///
@@ -65,8 +79,36 @@ impl Process {
         env: &BTreeMap<String, String>,
         dir: &Path,
     ) -> anyhow::Result<Self> {
-        let mut child = Command::new(binaries()?.join(binary))
-            .args(args)
+        let mut command = Command::new(binaries()?.join(binary));
+        command.args(args);
+        Self::spawn(name, command, env, dir)
+    }
+
+    /// As [`Process::start`], with no more file descriptors than this.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_with_descriptors(
+        descriptors_max: u32,
+        name: &str,
+        binary: &str,
+        args: &[&str],
+        env: &BTreeMap<String, String>,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {descriptors_max} && exec \"$0\" \"$@\"");
+        command.arg("-c").arg(script).arg(binaries()?.join(binary)).args(args);
+        Self::spawn(name, command, env, dir)
+    }
+
+    fn spawn(
+        name: &str,
+        mut command: Command,
+        env: &BTreeMap<String, String>,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut child = command
             .envs(env)
             .current_dir(dir)
             .stdin(Stdio::null())
@@ -76,7 +118,7 @@ impl Process {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {binary}"))?;
+            .with_context(|| format!("start {name}"))?;
         let stdout = child.stdout.take().context("no stdout")?;
         let stderr = child.stderr.take().context("no stderr")?;
         let (lines, log) = watch::channel(Vec::new());
@@ -112,6 +154,27 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// What the kernel counts of it now.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        let id = self.id().with_context(|| format!("{} has ended", self.name))?;
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
+        let stat = read("stat")?;
+        // The name in parentheses may hold anything; user and system time are the 12th and 13th fields behind it.
+        let fields: Vec<&str> =
+            stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+        let cpu_ticks = ticks(11).zip(ticks(12)).context("no times in stat")?;
+        let status = read("status")?;
+        let rss =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in status")?;
+        let rss_kib = rss.trim().trim_end_matches(" kB").parse()?;
+        let descriptors = std::fs::read_dir(format!("/proc/{id}/fd"))?.count();
+        Ok(Usage { cpu: Duration::from_millis((cpu_ticks.0 + cpu_ticks.1) * TICK_MS), rss_kib, descriptors })
     }
 
     /// Waits for a log line that contains all of `words`.

@@ -149,6 +149,6 @@ impl BrokerHandle {
 
     /// The counters, as of now.
     pub fn stats(&self) -> BrokerStats {
-        self.edge.counters.read()
+        self.edge.counters.read(self.edge.router.links())
     }
 }

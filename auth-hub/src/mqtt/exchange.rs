@@ -24,6 +24,8 @@ use super::stats::CloseReason;
 const UNACKED_IN_MAX: usize = 256;
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE. The hub needs three.
 const FILTERS_MAX: usize = 16;
+/// Filters refused on one connection. Each is a line in the log, which a client in a loop must not fill.
+const REFUSED_MAX: usize = 64;
 
 /// Why the connection ends here.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub(crate) struct Exchange {
     /// Sent to the client and not acknowledged; the router stops at 100.
     unacked_out: VecDeque<(u16, Instant)>,
     unacked_in: usize,
+    refused: usize,
 }
 
 fn violation(detail: &'static str) -> Close {
@@ -79,6 +82,7 @@ impl Exchange {
             subacks: VecDeque::new(),
             unacked_out: VecDeque::new(),
             unacked_in: 0,
+            refused: 0,
         }
     }
 
@@ -159,6 +163,10 @@ impl Exchange {
         let (mut granted, mut refused) = (Vec::new(), Vec::new());
         for (filter, routed) in filters.into_iter().zip(&routed) {
             if *routed { granted.push(filter) } else { refused.push(filter.path) }
+        }
+        self.refused += refused.len();
+        if self.refused > REFUSED_MAX {
+            return Err(violation("too many refused filters"));
         }
         if granted.is_empty() {
             let return_codes = vec![SubscribeReasonCode::Failure; routed.len()];

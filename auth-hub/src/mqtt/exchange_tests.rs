@@ -132,6 +132,17 @@ fn a_subscribe_with_nothing_allowed_never_reaches_the_router() {
 }
 
 #[test]
+fn a_client_that_is_refused_for_ever_is_closed() {
+    let mut exchange = server();
+    for _ in 0..4 {
+        assert!(send(&mut exchange, &raw::subscribe(1, &[("#", 0); 16])).unwrap().reply.is_some());
+    }
+    let own = raw::subscribe(2, &[(OWN_INBOX, 1)]);
+    assert!(send(&mut exchange, &own).unwrap().route.is_some(), "what it may is still granted");
+    assert_eq!(reason(send(&mut exchange, &raw::subscribe(1, &[("#", 0)]))), CloseReason::ProtocolViolation);
+}
+
+#[test]
 fn unsubscribing_is_answered_once_and_routes_what_was_subscribed() {
     let mut server = server();
     send(&mut server, &raw::subscribe(1, &[(OWN_INBOX, 1), (OWN_INBOX, 0)])).unwrap();

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::future::Future as _;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
@@ -23,6 +24,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::config::BrokerConfig;
 use super::listener::PRIVATE_CONNECTIONS_MAX;
+use super::stats::count;
 
 /// Links being opened at a time: each holds a thread until the router answers.
 const OPENINGS_MAX: usize = 4;
@@ -51,6 +53,7 @@ type Open = dyn Fn(&str) -> Result<Link, RouterGone> + Send + Sync;
 pub(crate) struct RouterHandle {
     open: Arc<Open>,
     openings: Arc<Semaphore>,
+    links: Arc<AtomicU64>,
 }
 
 /// Sizes the router. What it is given here it takes at its word: a segment under 1 KiB would panic.
@@ -77,12 +80,20 @@ impl RouterHandle {
     /// Starts the router thread.
     pub(crate) fn spawn(config: &BrokerConfig) -> Self {
         let events = Router::new(0, router_config(config)).spawn();
+        let links = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&links);
         let open = move |client_id: &str| {
             let (tx, rx, _connack) =
                 LinkBuilder::new(client_id, events.clone()).build().map_err(|_| RouterGone)?;
-            Ok(Link { tx, rx })
+            count(&counted);
+            Ok(Link { tx, rx, links: Arc::clone(&counted) })
         };
-        Self { open: Arc::new(open), openings: Arc::new(Semaphore::new(OPENINGS_MAX)) }
+        Self { open: Arc::new(open), openings: Arc::new(Semaphore::new(OPENINGS_MAX)), links }
+    }
+
+    /// Links that are open now.
+    pub(crate) fn links(&self) -> u64 {
+        self.links.load(Ordering::Relaxed)
     }
 
     /// Registers `client_id`. A link that comes too late for its caller unregisters itself.
@@ -121,6 +132,7 @@ pub(crate) enum FromRouter {
 pub(crate) struct Link {
     tx: LinkTx,
     rx: LinkRx,
+    links: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -180,6 +192,7 @@ impl Drop for Link {
         let goodbye = Disconnect { reason_code: DisconnectReasonCode::NormalDisconnection };
         // A router that is gone holds nothing of ours.
         let _ = self.send([Packet::Disconnect(goodbye, None)]);
+        self.links.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -227,8 +240,10 @@ mod tests {
             links.push(router.open(&format!("c{n}")).await.unwrap());
         }
         assert!(router.open("one-too-many").await.is_err());
+        assert_eq!(router.links(), places as u64);
         drop(links.pop());
         drop(router.open("another").await.unwrap());
+        assert_eq!(router.links(), places as u64 - 1);
         let mut again = router.open(&format!("c{}", places - 1)).await.unwrap();
         assert_eq!(again.publish(Bytes::from_static(b"a"), Bytes::from_static(b"b")), Ok(()));
     }

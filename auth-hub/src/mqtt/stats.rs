@@ -62,11 +62,13 @@ impl CloseReason {
     }
 }
 
-/// A reading of the broker's counters. All but `connections` and `router_alive` only ever grow.
+/// A reading of the broker's counters. All but `connections`, `router_links` and `router_alive` only ever grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BrokerStats {
     /// Authenticated connections now, the hub's own included.
     pub connections: u64,
+    /// Registrations with the router now: one for each connection, and one that watches it.
+    pub router_links: u64,
     /// Connections that got their CONNACK.
     pub connected: u64,
     /// Sockets turned away before that: CONNECT late, malformed or refused.
@@ -132,10 +134,11 @@ impl Counters {
         }
     }
 
-    pub(crate) fn read(&self) -> BrokerStats {
+    pub(crate) fn read(&self, router_links: u64) -> BrokerStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BrokerStats {
             connections: of(&self.connections),
+            router_links,
             connected: of(&self.connected),
             refused: of(&self.refused),
             takeovers: of(&self.takeovers),

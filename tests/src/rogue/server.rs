@@ -72,6 +72,12 @@ impl RogueServer {
         self.seals = Seals::default();
     }
 
+    /// Goes on as after a restart: a later boot, which the hub has yet to hear of. It probes that boot as soon as it does.
+    pub fn reborn(&mut self) {
+        let after = UnixMs(self.boot.started.0 + 1);
+        self.boot = BootId::new(self.now().max(after), &SystemRng::new());
+    }
+
     /// How it would stand with nobody in.
     pub fn stamp(&self) -> Stamp {
         let occupancy = Occupancy { max_players: 10, ..Occupancy::default() };
