@@ -16,6 +16,10 @@ const BELIEVED_AHEAD_MAX: Duration = limits::FENCE_AHEAD_MAX
     .checked_sub(limits::CLOCK_SKEW_MAX.saturating_mul(2))
     .expect("ahead exceeds skew");
 
+/// The reserve above fences that are ahead of our clock already, as after a restart: two million. Short, because each restart adds it, and
+/// restarts must not run away from the clock.
+const RESERVE_AHEAD: Duration = Duration::from_millis(32);
+
 /// Issues fences.
 #[derive(Debug)]
 pub(crate) struct Fences {
@@ -76,12 +80,14 @@ impl Fences {
 
     /// A ceiling to store now, when less than half of the reserve is left; each is asked for once.
     pub(crate) fn ceiling_to_store(&mut self, now: Now) -> Option<u64> {
-        let base = (self.physical(now).0 << COUNTER_BITS).max(self.last);
-        let reserve = ahead(limits::FENCE_CEILING_AHEAD);
-        if now.mono < self.ask_from || base.saturating_add(reserve / 2) <= self.asked {
+        let (clock, last) = (self.physical(now).0 << COUNTER_BITS, self.last);
+        let (of_clock, of_last) = (ahead(limits::FENCE_CEILING_AHEAD), ahead(RESERVE_AHEAD));
+        let above =
+            |part: u64| clock.saturating_add(of_clock / part).max(last.saturating_add(of_last / part));
+        if now.mono < self.ask_from || above(2) <= self.asked {
             return None;
         }
-        self.asked = base.saturating_add(reserve);
+        self.asked = above(1);
         Some(self.asked)
     }
 
@@ -149,6 +155,26 @@ mod tests {
         assert_eq!(fences.issue(jumped).unwrap().unix(), UnixMs(2_000));
         let back = Now { unix: UnixMs(0), ..at(3_000) };
         assert_eq!(fences.issue(back).unwrap().unix(), UnixMs(3_000));
+    }
+
+    #[test]
+    fn a_hub_that_is_restarted_again_and_again_keeps_to_its_clock() {
+        let (mut stored, mut last) = (0, Fence::ZERO);
+        for n in 0..5_000 {
+            // A run of 100 ms that answers as much as it can.
+            let now = at(1_000 + n * 100);
+            assert!(Fences::is_startable(stored, now.unix), "restart {n}");
+            let mut fences = Fences::new(0, stored);
+            stored = fences.ceiling_to_store(now).expect("a start leaves no reserve");
+            fences.on_stored(stored);
+            for _ in 0..3 {
+                let fence = fences.issue(now).expect("the ceiling was just raised");
+                assert!(fence > last);
+                last = fence;
+            }
+            let most = now.unix + limits::FENCE_CEILING_AHEAD + RESERVE_AHEAD;
+            assert!(last.unix() <= most, "restart {n}: {} runs ahead of {}", last.unix(), now.unix);
+        }
     }
 
     #[test]
