@@ -88,15 +88,16 @@ pub async fn run(plan: &Plan, cut_short: CancellationToken) -> anyhow::Result<(R
     }
     report.took = site.now().since(began);
     judge(&site, &diaries, &mut report);
-    let mut kept = None;
-    if !report.findings.is_empty() {
-        show_lines(site.dir(), &mut report.findings)?;
-        kept = Some(site.dir().to_path_buf());
-        if let Ok(mut site) = Arc::try_unwrap(site) {
-            site.keep();
-        }
+    let dir = site.dir().to_path_buf();
+    if let Err(error) = site.kill_all().await {
+        report.findings.push(Finding::new(Kind::Stuck, format!("{error:#}")));
     }
-    Ok((report, kept))
+    if report.findings.is_empty() {
+        std::fs::remove_dir_all(&dir)?;
+        return Ok((report, None));
+    }
+    show_lines(&dir, &mut report.findings)?;
+    Ok((report, Some(dir)))
 }
 
 fn login(n: usize) -> String {

@@ -6,7 +6,6 @@ mod verdicts;
 
 use std::time::Duration;
 
-use hub_tests::torture::table::Kind;
 use hub_tests::torture::{Plan, run};
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +23,9 @@ async fn nothing_is_lost_doubled_or_stuck_in_a_short_storm() -> anyhow::Result<(
     let (report, kept) = run(&plan, CancellationToken::new()).await?;
     println!("{report}");
     assert!(report.findings.is_empty(), "see above; the logs are in {kept:?}");
-    assert_eq!(report.count(Kind::Lost), 0);
     assert_eq!(report.cycles.len(), plan.cycles);
     assert_eq!(report.rolled_ms.len(), plan.accounts, "everybody was welcomed at the last roll-call");
-    assert!(report.fates.get("welcome").is_some_and(|welcomes| *welcomes > 100), "{:?}", report.fates);
+    let welcomes = report.fates.get("welcome").copied().unwrap_or(0);
+    assert!(welcomes > 2 * report.rolled_ms.len() as u64, "{:?}", report.fates);
     Ok(())
 }

@@ -89,7 +89,8 @@ struct Session {
     /// Its story's place in the diary.
     story: usize,
     server: usize,
-    welcomed: Mono,
+    /// Before connecting.
+    began: Mono,
 }
 
 impl Device {
@@ -260,7 +261,7 @@ impl Device {
                 self.diary.entered_ms.push(u64::try_from(entered).unwrap_or(u64::MAX));
                 let server = self.diary.stories[story].server;
                 // An older session of this device is the server's to end; its connection is of no use any more.
-                self.session = Some(Session { game, story, server, welcomed: show.over });
+                self.session = Some(Session { game, story, server, began: show.began });
             }
             let is_in = self.session.as_ref().is_some_and(|session| session.story == story);
             match advice {
@@ -299,7 +300,7 @@ impl Device {
 
     fn ended(&mut self, heard: Heard) {
         if let Some(session) = self.session.take() {
-            let end = Ending { welcomed: session.welcomed, at: self.site.now(), heard };
+            let end = Ending { began: session.began, at: self.site.now(), heard };
             self.diary.stories[session.story].end = Some(end);
         }
     }

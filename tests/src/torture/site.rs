@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
 use shared_msgs::clock::{Clock as _, Mono, SystemClock};
-use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -61,7 +60,7 @@ pub struct Site {
     mqtt: Lock<SocketAddr>,
     deeds: Lock<Deeds>,
     tasks: TaskTracker,
-    dir: TempDir,
+    dir: PathBuf,
 }
 
 fn nowhere() -> SocketAddr {
@@ -88,7 +87,7 @@ impl Site {
             mqtt: Lock::new(nowhere()),
             deeds: Lock::default(),
             tasks: TaskTracker::new(),
-            dir: tempfile::Builder::new().prefix("handover-torture-").tempdir()?,
+            dir: tempfile::Builder::new().prefix("handover-torture-").tempdir()?.keep(),
         };
         site.start_hub().await?;
         for n in 0..servers {
@@ -121,25 +120,19 @@ impl Site {
         self.deeds_mut().clone()
     }
 
-    /// Where the logs are.
+    /// Where the logs are. They stay, unless somebody takes them away.
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// Writes a line into the torture's own log, for people.
     pub fn note(&self, words: &str) {
         use std::io::Write as _;
         let now = self.clock.now();
-        let file =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("torture.log"));
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("torture.log"));
         if let Ok(mut file) = file {
             let _ = writeln!(file, "{:>7} ms (unix {} ms) {words}", now.mono.0, now.unix);
         }
-    }
-
-    /// Keeps the logs.
-    pub fn keep(&mut self) {
-        self.dir.disable_cleanup(true);
     }
 
     /// The hub, as clients reach it.
@@ -189,7 +182,7 @@ impl Site {
             Who::Hub => format!("hub-{}", slot.run),
             Who::Server(n) => format!("server-{n}-{}", slot.run),
         };
-        let process = Process::start(&name, binary, args, env, self.dir.path())?;
+        let process = Process::start(&name, binary, args, env, &self.dir)?;
         let (journal, log) = (Arc::clone(&self.journal), process.log());
         self.tasks.spawn(async move { journal.follow(run, log).await });
         slot.process = Some(process);
@@ -248,7 +241,7 @@ impl Site {
             .args(["server-key", id])
             .env("AUTH_HUB__DATABASE__PATH", "hub.sqlite")
             .env("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key")
-            .current_dir(self.dir.path())
+            .current_dir(&self.dir)
             .output()
             .await?;
         ensure!(made.status.success(), "auth-hub server-key: {}", String::from_utf8_lossy(&made.stderr));
@@ -314,6 +307,17 @@ impl Site {
         let slot = self.servers[n].run.lock().await;
         let Some(process) = &slot.process else { return Ok(()) };
         process.signal(if freeze { "STOP" } else { "CONT" }).await
+    }
+
+    /// kill -9 of everything.
+    ///
+    /// # Errors
+    /// When something had ended by itself.
+    pub async fn kill_all(&self) -> anyhow::Result<()> {
+        for n in 0..self.servers.len() {
+            self.kill_server(n).await?;
+        }
+        self.kill_hub().await
     }
 
     /// The present run of a server.

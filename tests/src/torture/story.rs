@@ -66,8 +66,8 @@ pub enum Heard {
 /// A session's end that was not its player's will.
 #[derive(Debug, Clone)]
 pub struct Ending {
-    /// When the welcome came.
-    pub welcomed: Mono,
+    /// Before connecting: what breaks a connection may be felt later.
+    pub began: Mono,
     /// When the end did.
     pub at: Mono,
     /// The word on it.

@@ -142,13 +142,14 @@ impl Facts {
     }
 
     fn was_ready(&self, run: RunId, by: Mono) -> bool {
-        self.deeds.runs.get(&run).and_then(|span| span.ready).is_some_and(|at| at <= by)
+        self.deeds.runs.get(&run).and_then(|span| span.ready).is_some_and(|at| at < by)
     }
 
     /// Whether no run of a program was there for all of that time.
     fn was_away(&self, who: Who, from: Mono, until: Mono) -> bool {
         let mut runs = self.deeds.runs.iter().filter(|(run, _)| run.who == who).map(|(_, span)| span);
-        !runs.any(|span| span.ready.is_some_and(|at| at <= from) && span.stopped.is_none_or(|at| at > until))
+        // Within one millisecond nobody knows what came first.
+        !runs.any(|span| span.ready.is_some_and(|at| at < from) && span.stopped.is_none_or(|at| at > until))
     }
 
     /// Why no word can be expected of this show, if so.
@@ -218,7 +219,7 @@ impl Facts {
         let legal = match &end.heard {
             Heard::Refused { code } if code == "superseded" => self.is_outrun(&story.handover),
             Heard::Refused { code } if code == "server-draining" || code == "server-closed" => stopped,
-            Heard::Gone(_) => stopped || self.was_cut(Leg::Game(story.server), end.welcomed, end.at),
+            Heard::Gone(_) => stopped || self.was_cut(Leg::Game(story.server), end.began, end.at),
             Heard::Welcome { .. } | Heard::Refused { .. } => false,
         };
         (!legal).then(|| format!("a session ended by {:?}", end.heard))

@@ -106,7 +106,7 @@ impl Case {
     }
 
     fn end(&self, at: u64, heard: Heard) -> Option<String> {
-        let end = Ending { welcomed: Mono(300), at: Mono(at), heard };
+        let end = Ending { began: Mono(200), at: Mono(at), heard };
         Facts::new(&self.entries, self.deeds.clone()).judge_end(&self.story, &end)
     }
 
@@ -197,7 +197,7 @@ fn a_stop_of_the_run_that_held_the_grant_excuses_and_no_other() {
     assert!(case.is_lost());
     // Before that, its clients were not yet led to it.
     let mut early = case;
-    early.deeds.runs.insert(SECOND, Span { ready: Some(Mono(201)), stopped: None });
+    early.deeds.runs.insert(SECOND, Span { ready: Some(Mono(200)), stopped: None });
     assert!(early.is_excused());
 }
 
@@ -242,7 +242,8 @@ fn a_session_ends_for_a_reason() {
     assert_eq!(case().stopped(FIRST, 900).end(900, gone()), None);
     assert!(case().stopped(FIRST, 901).end(900, gone()).is_some());
     assert_eq!(case().cut(Leg::Game(0), 500, 500).end(900, gone()), None);
-    assert!(case().cut(Leg::Game(0), 200, 299).end(900, gone()).is_some());
+    assert_eq!(case().cut(Leg::Game(0), 200, 200).end(900, gone()), None, "felt later");
+    assert!(case().cut(Leg::Game(0), 100, 199).end(900, gone()).is_some());
     assert_eq!(case().stopped(FIRST, 500).end(900, refused("server-draining")), None);
     assert!(case().end(900, refused("server-draining")).is_some());
     assert!(case().end(900, refused("kicked")).is_some());
@@ -255,6 +256,8 @@ fn the_hub_answers_unless_it_or_the_way_to_it_was_disturbed() {
     assert_eq!(case().stopped(HUB, 150).unanswered(100, 200), None);
     assert_eq!(case().stopped(HUB, 50).unanswered(100, 200), None, "away all the time");
     assert!(case().stopped(HUB, 201).unanswered(100, 200).is_some());
+    assert_eq!(case().unanswered(10, 20), None, "not ready before it was asked");
+    assert!(case().unanswered(11, 20).is_some());
     assert_eq!(case().cut(Leg::Http, 150, 160).unanswered(100, 200), None);
     assert!(case().cut(Leg::Game(0), 150, 160).unanswered(100, 200).is_some());
 }
