@@ -36,7 +36,9 @@ pub enum Phase {
     Roll,
     /// Whoever is in game asks who else is.
     Muster,
-    /// Leave.
+    /// Whoever is in game leaves, politely or not.
+    Leave,
+    /// Tell.
     Over,
 }
 
@@ -143,7 +145,8 @@ impl Device {
                     self.roll().await;
                 }
                 Phase::Muster if matches!(*self.presence.borrow(), Presence::In(_)) => self.muster().await,
-                Phase::Calm | Phase::Roll | Phase::Muster => self.hold_still().await,
+                Phase::Leave if self.session.is_some() => self.leave().await,
+                Phase::Calm | Phase::Roll | Phase::Muster | Phase::Leave => self.hold_still().await,
                 Phase::Over => return self.diary,
             }
         }
@@ -170,12 +173,7 @@ impl Device {
             // Moves on while in game: the next handover ends this session.
             return;
         }
-        if let Some(mut session) = self.session.take()
-            && self.chance(60)
-        {
-            // The connection may have died just now.
-            let _ = session.game.send(&ClientFrame::Leave).await;
-        }
+        self.leave().await;
         if self.chance(10) {
             self.show_again(&ticket).await;
         }
@@ -302,6 +300,16 @@ impl Device {
         if let Some(session) = self.session.take() {
             let end = Ending { began: session.began, at: self.site.now(), heard };
             self.diary.stories[session.story].end = Some(end);
+        }
+    }
+
+    /// Says goodbye, or just goes.
+    async fn leave(&mut self) {
+        if let Some(mut session) = self.session.take()
+            && self.chance(60)
+        {
+            // The connection may have died just now.
+            let _ = session.game.send(&ClientFrame::Leave).await;
         }
     }
 

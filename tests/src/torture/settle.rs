@@ -1,7 +1,8 @@
 //! After the storm: does everything come to rest, do all agree, does everybody get in?
 //!
 //! Three accounts of who is in game are compared: the servers' (their own log), the hub's (`GET /servers`) and the players' (open connections);
-//! after the roll-call a fourth, the worlds' (`who`). Knows no stories. Each wait has a bound; what is not so by then is a finding.
+//! after the roll-call a fourth, the worlds' (`who`). At last all leave, and every slot must be free. Knows no stories. Each wait has a
+//! bound; what is not so by then is a finding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -84,6 +85,9 @@ pub async fn settle(site: &Site, seats: &[Seat], phase: &watch::Sender<Phase>) -
         findings.push(Finding::new(Kind::Stuck, "a world does not say who is there".to_owned()));
     }
     findings.extend(muster(seats));
+    // Whoever has left holds no slot.
+    phase.send_replace(Phase::Leave);
+    findings.extend(agree(site, seats).await?);
     settled.findings.extend(findings);
     Ok(settled)
 }

@@ -77,7 +77,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub struct Facts {
     deeds: Deeds,
-    held: BTreeMap<Handover, Held>,
+    /// By server too: a handover may have been held elsewhere before, and cancelled there.
+    held: BTreeMap<(Handover, Who), Held>,
     redeemed: BTreeMap<Handover, Vec<RunId>>,
     highest: BTreeMap<String, Fence>,
 }
@@ -109,18 +110,18 @@ impl Facts {
     /// From what was logged and done.
     pub fn new(entries: &[Entry], deeds: Deeds) -> Self {
         let mut facts = Self { deeds, ..Self::default() };
-        let mut fences: BTreeMap<&str, Fence> = BTreeMap::new();
+        let mut fences: BTreeMap<(&str, RunId), Fence> = BTreeMap::new();
         for entry in entries {
             match entry.event.as_str() {
                 "grant.received" => {
-                    fences.insert(&entry.handover, fence(&entry.fence));
+                    fences.insert((&entry.handover, entry.by), fence(&entry.fence));
                 }
                 "grant.held" => {
-                    let fence = fences.get(entry.handover.as_str()).copied().unwrap_or_default();
+                    let fence = fences.get(&(entry.handover.as_str(), entry.by)).copied().unwrap_or_default();
                     let highest = facts.highest.entry(entry.player.clone()).or_default();
                     *highest = fence.max(*highest);
                     let held = Held { by: entry.by, player: entry.player.clone(), fence };
-                    facts.held.insert(entry.handover.clone(), held);
+                    facts.held.insert((entry.handover.clone(), entry.by.who), held);
                 }
                 "token.redeemed" => facts.redeemed.entry(entry.handover.clone()).or_default().push(entry.by),
                 _ => {}
@@ -129,8 +130,12 @@ impl Facts {
         facts
     }
 
-    fn is_outrun(&self, handover: &str) -> bool {
-        self.held.get(handover).is_some_and(|held| self.highest.get(&held.player) > Some(&held.fence))
+    fn held(&self, story: &Story) -> Option<&Held> {
+        self.held.get(&(story.handover.clone(), Who::Server(story.server)))
+    }
+
+    fn is_outrun(&self, story: &Story) -> bool {
+        self.held(story).is_some_and(|held| self.highest.get(&held.player) > Some(&held.fence))
     }
 
     fn was_cut(&self, leg: Leg, from: Mono, until: Mono) -> bool {
@@ -155,7 +160,7 @@ impl Facts {
     /// Why no word can be expected of this show, if so.
     fn excuse(&self, story: &Story, shows: &[Show]) -> Option<&'static str> {
         let (first, last) = (shows.first()?, shows.iter().map(|show| show.over).max()?);
-        let stopped = match self.held.get(&story.handover) {
+        let stopped = match self.held(story) {
             // Not yet ready: it may have said yes before clients were led to it.
             Some(held) => self.was_stopped(held.by, last) || !self.was_ready(held.by, first.began),
             None => self.was_away(Who::Server(story.server), story.asked, last),
@@ -184,8 +189,8 @@ impl Facts {
                 return Verdict::Doubled(format!("welcomed as {name} on {server}, session {session}"));
             }
         }
-        if story.confirmed && !self.held.contains_key(&story.handover) {
-            return Verdict::Lost("confirmed, and no server has ever held the grant".to_owned());
+        if story.confirmed && self.held(story).is_none() {
+            return Verdict::Lost("confirmed, and the server has never held the grant".to_owned());
         }
         if welcomes == 1 {
             return Verdict::Welcomed;
@@ -198,7 +203,7 @@ impl Facts {
             _ => None,
         });
         let codes: Vec<&str> = codes.collect();
-        if codes.contains(&"superseded") && self.is_outrun(&story.handover) {
+        if codes.contains(&"superseded") && self.is_outrun(story) {
             return Verdict::Refused("superseded".to_owned());
         }
         if let Some(excuse) = self.excuse(story, &story.shows) {
@@ -217,7 +222,7 @@ impl Facts {
         let run = self.redeemed.get(&story.handover).and_then(|runs| runs.first());
         let stopped = run.is_none_or(|run| self.was_stopped(*run, end.at));
         let legal = match &end.heard {
-            Heard::Refused { code } if code == "superseded" => self.is_outrun(&story.handover),
+            Heard::Refused { code } if code == "superseded" => self.is_outrun(story),
             Heard::Refused { code } if code == "server-draining" || code == "server-closed" => stopped,
             Heard::Gone(_) => stopped || self.was_cut(Leg::Game(story.server), end.began, end.at),
             Heard::Welcome { .. } | Heard::Refused { .. } => false,

@@ -8,6 +8,7 @@ use shared_msgs::clock::Mono;
 const HUB: RunId = RunId { who: Who::Hub, run: 1 };
 const FIRST: RunId = RunId { who: Who::Server(0), run: 1 };
 const SECOND: RunId = RunId { who: Who::Server(0), run: 2 };
+const ELSEWHERE: RunId = RunId { who: Who::Server(1), run: 1 };
 const EXPIRES: u64 = 100_000;
 
 /// What happened around the story of handover `h`: asked at 100, shown from 200 to 300.
@@ -199,6 +200,17 @@ fn a_stop_of_the_run_that_held_the_grant_excuses_and_no_other() {
     let mut early = case;
     early.deeds.runs.insert(SECOND, Span { ready: Some(Mono(200)), stopped: None });
     assert!(early.is_excused());
+}
+
+#[test]
+fn what_was_held_elsewhere_before_counts_for_nothing() {
+    let elsewhere = |heard| Case::heard(heard).unheld().held(ELSEWHERE, "h", "4.0.0");
+    assert!(elsewhere(welcome()).is_lost(), "confirmed by another server");
+    let excused = elsewhere(gone()).unconfirmed().stopped(FIRST, 250);
+    assert!(excused.is_excused());
+    let mut case = elsewhere(gone()).unconfirmed();
+    case.deeds.runs.insert(ELSEWHERE, Span { ready: Some(Mono(10)), stopped: Some(Mono(250)) });
+    assert!(case.is_lost(), "the other server's death is no excuse");
 }
 
 #[test]
