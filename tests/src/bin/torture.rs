@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use hub_tests::torture::{Plan, run};
 use shared_msgs::rng::{Rng, SystemRng};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,9 +51,13 @@ async fn main() -> ExitCode {
     let cut_short = CancellationToken::new();
     let (stop, tasks) = (cut_short.clone(), TaskTracker::new());
     tasks.spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.cancel();
+        // Without it there would be nobody left to end the processes.
+        let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
         }
+        stop.cancel();
     });
     match run(&plan, cut_short).await {
         Ok((report, kept)) => {
