@@ -130,8 +130,21 @@ impl HubClient {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(base: impl Into<String>) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
-        Ok(Self { http, base: base.into().trim_end_matches('/').to_owned() })
+        Self::build(&base.into(), usize::MAX)
+    }
+
+    /// As [`HubClient::new`], with a connection of its own for each request.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn without_reuse(base: impl Into<String>) -> Result<Self, ClientError> {
+        Self::build(&base.into(), 0)
+    }
+
+    fn build(base: &str, idle_max: usize) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy();
+        let http = http.pool_max_idle_per_host(idle_max).build()?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
     }
 
     async fn post<T: for<'de> Deserialize<'de>>(

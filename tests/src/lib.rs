@@ -7,3 +7,4 @@ pub mod process;
 pub mod proxy;
 pub mod rogue;
 pub mod server;
+pub mod torture;

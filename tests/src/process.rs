@@ -210,6 +210,19 @@ impl Process {
         self.log.borrow().iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 
+    /// Everything it logged so far, and what it logs from now on.
+    pub fn log(&self) -> watch::Receiver<Vec<String>> {
+        self.log.clone()
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn ended(&mut self) -> std::io::Result<Option<std::process::ExitStatus>> {
+        self.child.try_wait()
+    }
+
     /// kill -9.
     ///
     /// # Errors

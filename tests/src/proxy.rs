@@ -1,7 +1,8 @@
-//! A TCP proxy with a hand on the tap: holds either direction, cuts, refuses. It passes bytes and understands none.
+//! A TCP proxy with a hand on the tap: holds either direction, slows, cuts, half-closes, refuses. It passes bytes and understands none.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,11 +20,22 @@ pub enum Way {
     Down,
 }
 
+/// How one way stands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tap {
+    /// Nothing passes.
+    held: bool,
+    /// What passes waits for this first.
+    delay: Duration,
+    /// Grows with each half-close.
+    shut: u64,
+}
+
 #[derive(Debug)]
 struct Taps {
     target: Mutex<SocketAddr>,
-    up: watch::Sender<bool>,
-    down: watch::Sender<bool>,
+    up: watch::Sender<Tap>,
+    down: watch::Sender<Tap>,
     admits: watch::Sender<bool>,
     /// Cancelled to cut what is connected; replaced for what comes after.
     cut: Mutex<CancellationToken>,
@@ -48,8 +60,8 @@ impl FaultProxy {
         let addr = listener.local_addr()?;
         let taps = Arc::new(Taps {
             target: Mutex::new(target),
-            up: watch::Sender::new(true),
-            down: watch::Sender::new(true),
+            up: watch::Sender::default(),
+            down: watch::Sender::default(),
             admits: watch::Sender::new(true),
             cut: Mutex::default(),
             stop: CancellationToken::new(),
@@ -72,12 +84,23 @@ impl FaultProxy {
 
     /// Keeps bytes of one way back, in order, until [`FaultProxy::release`].
     pub fn hold(&self, way: Way) {
-        self.taps.tap(way).send_replace(false);
+        self.taps.tap(way).send_modify(|tap| tap.held = true);
     }
 
     /// Lets them go.
     pub fn release(&self, way: Way) {
-        self.taps.tap(way).send_replace(true);
+        self.taps.tap(way).send_modify(|tap| tap.held = false);
+    }
+
+    /// Lets each read of one way wait this long before it passes; zero for not at all.
+    pub fn delay(&self, way: Way, by: Duration) {
+        self.taps.tap(way).send_modify(|tap| tap.delay = by);
+    }
+
+    /// Ends one way of everything that is connected, as a peer does that has nothing more to say. What still comes is lost; the other
+    /// way stays open.
+    pub fn half_close(&self, way: Way) {
+        self.taps.tap(way).send_modify(|tap| tap.shut += 1);
     }
 
     /// Closes everything that is connected; what was held is lost.
@@ -102,7 +125,7 @@ impl Drop for FaultProxy {
 }
 
 impl Taps {
-    fn tap(&self, way: Way) -> &watch::Sender<bool> {
+    fn tap(&self, way: Way) -> &watch::Sender<Tap> {
         match way {
             Way::Up => &self.up,
             Way::Down => &self.down,
@@ -139,25 +162,35 @@ impl Taps {
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, tap: &watch::Sender<bool>) {
-    let mut open = tap.subscribe();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let read = from.read(&mut buffer).await;
-        if open.wait_for(|open| *open).await.is_err() {
-            return;
-        }
-        match read {
-            // Half-close is passed on: the other way may still have something to say.
-            Ok(0) | Err(_) => {
-                let _ = to.shutdown().await;
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, tap: &watch::Sender<Tap>) {
+    let mut taps = tap.subscribe();
+    let shut = taps.borrow().shut;
+    let mut closed = tap.subscribe();
+    let passes = async {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let read = from.read(&mut buffer).await;
+            let delay = taps.borrow().delay;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            if taps.wait_for(|tap| !tap.held).await.is_err() {
                 return;
             }
-            Ok(n) => {
-                if to.write_all(&buffer[..n]).await.is_err() {
-                    return;
+            match read {
+                // Half-close is passed on: the other way may still have something to say.
+                Ok(0) | Err(_) => return,
+                Ok(n) => {
+                    if to.write_all(&buffer[..n]).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
+    };
+    tokio::select! {
+        () = passes => {}
+        _ = closed.wait_for(|tap| tap.shut != shut) => {}
     }
+    let _ = to.shutdown().await;
 }
