@@ -310,10 +310,9 @@ impl<S: Session> Connection<'_, S> {
                 self.driver.emit(LinkEvent::Message { topic, payload: publish.payload }).await
             }
             Packet::PubAck(puback) => {
-                if let Some(batch) = self.under_way.numbered.remove(&puback.pkid) {
-                    if self.driver.sender.acked(batch) {
-                        self.driver.resync.acked(now, !self.under_way.is_empty());
-                    }
+                let batch = self.under_way.numbered.remove(&puback.pkid);
+                if batch.is_some_and(|batch| self.driver.sender.acked(batch)) {
+                    self.driver.resync.acked(now, !self.under_way.is_empty());
                 }
                 self.pump()
             }

@@ -1,6 +1,6 @@
 //! What happens in a run, as checkers, tally and history see it: plain statements, in order, each true when it is made.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use auth_hub::bus::Sender;
 use auth_hub::fleet::Addressed;
@@ -126,7 +126,11 @@ pub(crate) enum Fact<'a> {
 }
 
 fn short(bytes: &[u8]) -> String {
-    bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes.iter().take(4) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// The first bytes of a handover id, enough to follow one through a history.
@@ -135,7 +139,6 @@ pub(crate) fn brief(handover: HandoverId) -> String {
 }
 
 impl fmt::Display for Fact<'_> {
-    #[expect(clippy::too_many_lines, reason = "one line a fact")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HubUp { node, number, id } => write!(f, "{node} up: hub {number} {id}"),

@@ -43,15 +43,15 @@ impl World {
         }
         let rng = self.dice.fork();
         let id = HubId::random(&*rng);
-        let ring = Arc::new(KeyRing::new(Arc::clone(&self.keys), [], id.clone(), &*rng));
+        let keyring = Arc::new(KeyRing::new(Arc::clone(&self.keys), [], id.clone(), &*rng));
         let number = u16::try_from(machine).unwrap_or(u16::MAX);
         let (keys, core_rng) = (Arc::clone(&self.keys), Arc::clone(&rng));
         let hub = Hub {
             id: id.clone(),
             machine,
             core: Core::new(id.clone(), number, SERVERS_MAX, self.store.ceiling, keys, core_rng),
-            inlet: Inlet::new(Arc::clone(&ring), SERVERS_MAX),
-            session: HubSession::new(ring),
+            inlet: Inlet::new(Arc::clone(&keyring), SERVERS_MAX),
+            session: HubSession::new(keyring),
         };
         let node = self.add(Node::new(clock, rng, Kind::Hub(Box::new(hub))));
         self.hubs[machine].running = Some(node);

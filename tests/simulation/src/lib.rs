@@ -5,7 +5,7 @@
 //! alter and replay, processes that die at any step and keep only what is durable, clocks that are off, and clients of all manners.
 //!
 //! `world` owns time and events; `broker` and `link` carry, `hub` and `server` run the cores, `device` is a player, `faults` break, `phases`
-//! end the run. All of them state [facts](facts::Fact); `truth` remembers, `checkers` judge, `tally` counts, `watch` holds them.
+//! end the run. All of them state `facts`; `truth` remembers, `checkers` judge, `tally` counts, `watch` holds them.
 //!
 //! Invariant: a run depends on its seed alone. No clock but the simulated one, no chance but the dice, no map whose order is chance.
 

@@ -143,6 +143,21 @@ impl Truth {
                 }
             }
             Fact::Said { node, message } => self.on_said(*node, message),
+            Fact::Arrived { .. } | Fact::Parked { .. } | Fact::Abandoned { .. } | Fact::Verdict { .. } => {
+                self.on_visit(now, fact);
+            }
+            Fact::Left { node, slot, .. } => {
+                if let Some(process) = self.processes.get_mut(node) {
+                    process.live.remove(slot);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A client's way through a door.
+    fn on_visit(&mut self, now: Ms, fact: &Fact) {
+        match fact {
             Fact::Arrived { node, ticket, shown, unix } => {
                 let visit = Visit {
                     node: *node,
@@ -190,11 +205,6 @@ impl Truth {
                 }
                 let session = Session { account, player: welcome.player, fence: welcome.fence };
                 process.live.insert(welcome.slot, session);
-            }
-            Fact::Left { node, slot, .. } => {
-                if let Some(process) = self.processes.get_mut(node) {
-                    process.live.remove(slot);
-                }
             }
             _ => {}
         }

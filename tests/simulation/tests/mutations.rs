@@ -22,7 +22,8 @@ fn every_mutation_still_applies() {
         let said = String::from_utf8_lossy(&check.stderr);
         assert!(check.status.success(), "{}: {said}", patch.display());
         // git passes over what lies outside the tree it is called in.
-        let changes = Command::new("git").args(["apply", "--numstat"]).arg(&patch).current_dir(&root).output();
+        let changes =
+            Command::new("git").args(["apply", "--numstat"]).arg(&patch).current_dir(&root).output();
         assert!(!changes.expect("git runs").stdout.is_empty(), "{} changes nothing", patch.display());
     }
 }

@@ -132,11 +132,12 @@ proptest! {
                     }
                 }
                 Op::Ack(at) if !model.under_way.is_empty() => {
-                    let (id, ..) = model.under_way.remove(at % model.under_way.len());
-                    outbox.acked(id);
-                    outbox.acked(id);
+                    let at = at % model.under_way.len();
+                    let (id, ..) = model.under_way.remove(at);
+                    prop_assert_eq!(outbox.acked(id), at == 0, "only the oldest is acknowledged in turn");
+                    prop_assert!(!outbox.acked(id), "acknowledged twice");
                 }
-                Op::Ack(_) => outbox.acked(BatchId(u64::MAX)),
+                Op::Ack(_) => prop_assert!(!outbox.acked(BatchId(u64::MAX))),
                 Op::Close => {
                     outbox.close();
                     for (id, ..) in std::mem::take(&mut model.under_way) {

@@ -104,7 +104,9 @@ impl Door {
                 settle(&entry.hash, entry.player);
             }
             ServerMessage::RosterPage { entries, .. } => {
-                entries.iter().for_each(|entry| settle(&entry.hash, entry.player));
+                for entry in entries {
+                    settle(&entry.hash, entry.player);
+                }
             }
             ServerMessage::Status(_) | ServerMessage::Gone { .. } | ServerMessage::Ended { .. } => {}
         }
