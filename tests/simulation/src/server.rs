@@ -106,8 +106,9 @@ impl World {
         let Some((server, now)) = self.server(id) else { return };
         let effects = server.gate.handle(input, now);
         let occupancy = server.gate.occupancy();
-        let is_superseded = effects.iter().any(|effect| matches!(effect, Effect::Superseded { .. }));
-        if is_superseded {
+        // Whoever is refused for it is refused in the same step.
+        let closes = |effect: &Effect| matches!(effect, Effect::Superseded { .. } | Effect::Draining { .. });
+        if effects.iter().any(closes) {
             self.state(&Fact::Closing { node: id });
         }
         for effect in effects {
@@ -231,7 +232,7 @@ impl World {
                     self.tell(attempt, Told::Over);
                 }
             }
-            Effect::Draining { .. } => self.state(&Fact::Closing { node: id }),
+            Effect::Draining { .. } => {}
             Effect::Drained(_) => self.after(self.dice.below(200), Event::Exit(id)),
             Effect::Superseded { .. } => {
                 self.state(&Fact::Fault { what: "superseded", node: Some(id) });
