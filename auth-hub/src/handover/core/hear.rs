@@ -53,10 +53,14 @@ impl Core {
     }
 
     pub(super) fn on_news(&mut self, news: Vec<News>, now: Now, fx: &mut Vec<Effect>) {
+        let mut is_any_lost = false;
         for item in news {
             match item {
                 News::NewBoot(server) => self.on_new_boot(&server, now, fx),
-                News::Suspect(server) | News::LeaseEnded(server) => self.leave_server(&server, now, fx),
+                News::Suspect(server) | News::LeaseEnded(server) => {
+                    self.leave_server(&server, now, fx);
+                    is_any_lost = true;
+                }
                 News::Reconnected(server) => self.resync(&server, now, fx),
                 News::Room => self.try_holding(now, fx),
                 News::Entry(player) => self.on_entries(&[player], now, fx),
@@ -67,6 +71,10 @@ impl Core {
                     self.on_entries(&players.into_iter().collect::<Vec<_>>(), now, fx);
                 }
             }
+        }
+        // Only when all who were lost at once have been left: or a client would be sent to one of them.
+        if is_any_lost {
+            self.advance_all_waiting_for_ends(now, fx);
         }
     }
 

@@ -124,7 +124,6 @@ impl Core {
             self.cancel_attempt(id, now, fx);
             self.try_next(id, now, fx);
         }
-        self.advance_all_waiting_for_ends(now, fx);
     }
 
     /// Whatever lived on the old boot is gone, and its grants with it.
@@ -152,7 +151,7 @@ impl Core {
         ids.filter(|id| self.attempt(id).is_some_and(|a| a.server == *server)).collect()
     }
 
-    fn advance_all_waiting_for_ends(&mut self, now: Now, fx: &mut Vec<Effect>) {
+    pub(super) fn advance_all_waiting_for_ends(&mut self, now: Now, fx: &mut Vec<Effect>) {
         let ids = self.running.keys().copied();
         let waiting: Vec<HandoverId> =
             ids.filter(|id| self.attempt(id).is_some_and(|a| a.yes_at.is_some())).collect();

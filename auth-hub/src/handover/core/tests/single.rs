@@ -180,3 +180,18 @@ fn a_higher_fence_that_shows_up_during_an_attempt_makes_it_start_over_above_it()
     rig.run(5_000);
     rig.assert_quiet();
 }
+
+#[test]
+fn servers_lost_at_one_moment_are_all_left_before_anybody_is_answered() {
+    let mut rig = Rig::with(&[("a", 10), ("b", 10)]);
+    rig.play(1, "a");
+    rig.run(1_000);
+    rig.peer("a").saves_slowly = true;
+    let id = rig.ask_for(1, Some("b"));
+    rig.run(100);
+    assert!(rig.waits(id), "the session on a is not over yet");
+    rig.peers.clear();
+    rig.run(10_000);
+    let answer = rig.answers.get(&id).map(|(_, answer)| answer.is_ok());
+    assert_eq!(answer, Some(false), "sent to b, which was lost together with a");
+}
