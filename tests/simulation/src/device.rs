@@ -11,7 +11,7 @@ use ring::digest;
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{HandoverId, ServerId, TokenHash};
 
-use crate::facts::{Ms, NodeId, Phase, Shown};
+use crate::facts::{Ms, NodeId, Phase};
 use crate::node::Kind;
 use crate::scenario::Scenario;
 use crate::world::{Event, World};
@@ -32,6 +32,14 @@ impl Attempt {
     pub(crate) const fn first(device: usize) -> Self {
         Self { device, round: 0 }
     }
+}
+
+/// What a device shows at a door.
+pub(crate) enum Shows {
+    /// The token it was given, wherever it goes with it.
+    Given { hash: TokenHash, text: String },
+    /// Something else.
+    MadeUp(String),
 }
 
 /// What a device learns.
@@ -183,32 +191,28 @@ impl World {
             return;
         }
         let delay = self.dice.long_tailed(1, 10, 500);
-        self.after(delay, Event::Answer { attempt, answer: Some(Box::new(answer)) });
+        self.after(delay, Event::Answer { attempt, answer: Box::new(answer) });
     }
 
-    pub(crate) fn on_answer(&mut self, attempt: Attempt, answer: Option<Result<Placed, Refused>>) {
+    pub(crate) fn on_answer(&mut self, attempt: Attempt, answer: Result<Placed, Refused>) {
         let Some(device) = self.current(attempt).filter(|device| device.state == State::Asking) else {
             return;
         };
         match answer {
-            Some(Ok(placed)) => {
+            Ok(placed) => {
                 device.state = State::AtDoor { mine: None };
                 self.go(attempt, &placed);
             }
-            Some(Err(refused)) => {
+            Err(refused) => {
                 device.refused = Some(refused.why.code());
                 let pause = self.pause() + self.dice.below(2_000);
-                self.next_round(attempt, pause);
-            }
-            None => {
-                let pause = self.pause();
                 self.next_round(attempt, pause);
             }
         }
     }
 
     /// Whoever is reached at a server's address now.
-    fn at_address(&self, server: &ServerId) -> Option<NodeId> {
+    pub(crate) fn at_address(&self, server: &ServerId) -> Option<NodeId> {
         let plans = self.scenario.servers.iter().zip(&self.servers);
         plans.into_iter().find(|(plan, _)| plan.id == server.as_str())?.1.running
     }
@@ -265,20 +269,13 @@ impl World {
         self.after(patience, Event::Act(attempt));
     }
 
-    /// Shows the token at a server's address, to whatever process is there by then.
     fn show(&mut self, attempt: Attempt, server: &ServerId, hash: TokenHash, text: &str, delay: Ms) {
-        let Some(node) = self.at_address(server) else {
-            return self.after(delay, Event::Told { attempt, told: Told::Gone });
-        };
-        let is_for_here = self.watch.truth().is_minted_for(hash, node);
-        let shown = if is_for_here { Shown::Genuine(hash) } else { Shown::NotGenuine };
-        self.after(delay, Event::Arrive { attempt, node, shown, text: text.to_owned() });
+        let token = Shows::Given { hash, text: text.to_owned() };
+        self.after(delay, Event::Arrive { attempt, server: server.clone(), token });
     }
 
     fn show_false(&mut self, attempt: Attempt, server: &ServerId, text: String, delay: Ms) {
-        if let Some(node) = self.at_address(server) {
-            self.after(delay, Event::Arrive { attempt, node, shown: Shown::NotGenuine, text });
-        }
+        self.after(delay, Event::Arrive { attempt, server: server.clone(), token: Shows::MadeUp(text) });
     }
 
     pub(crate) fn on_told(&mut self, attempt: Attempt, told: Told) {

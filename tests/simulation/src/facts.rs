@@ -111,6 +111,8 @@ pub(crate) enum Fact<'a> {
     AlteredOpened { node: NodeId, messages: usize },
     /// A core was ticked so often within one millisecond.
     Ticked { node: NodeId, times: u32 },
+    /// A process stands still.
+    Frozen { node: NodeId, until: Ms },
     /// A hub may not start: its clock is too far behind the stored ceiling.
     Locked { machine: usize },
     /// Something breaks, or mends.
@@ -225,6 +227,7 @@ impl fmt::Display for Fact<'_> {
                 write!(f, "{node} got altered bytes: {messages} messages")
             }
             Self::Ticked { node, times } => write!(f, "{node} ticked {times} times"),
+            Self::Frozen { node, until } => write!(f, "! {node} stands still until {until}"),
             Self::Locked { machine } => write!(f, "hub machine {machine} is locked out"),
             Self::Fault { what, node: Some(node) } => write!(f, "! {what} {node}"),
             Self::Fault { what, node: None } => write!(f, "! {what}"),

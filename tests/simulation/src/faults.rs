@@ -17,7 +17,7 @@ impl World {
         if self.phase.is_some() {
             return;
         }
-        match self.dice.below(16) {
+        match self.dice.below(19) {
             0 | 1 => self.crash_a_hub(),
             2..=4 => self.crash_a_server(),
             5..=7 => self.cut_a_wire(),
@@ -26,6 +26,8 @@ impl World {
             12 => self.wish(Input::Drain { within: Some(std::time::Duration::from_secs(5)) }, "drain"),
             13 => self.wish(Input::SetState(ServerState::Degraded), "degraded"),
             14 => self.start_a_twin(),
+            15 | 16 => self.freeze(),
+            17 => self.step_a_clock(),
             _ => self.store_outage(),
         }
         let next = self.dice.between(1, 2 * self.scenario.fault_every);
@@ -55,6 +57,7 @@ impl World {
         self.hubs[machine].running = None;
         if self.scenario.is_embedded {
             self.end_all_connections(false);
+            self.broker.down_until = Ms::MAX;
         }
         self.maybe_misset_hub(machine);
         let delay = self.dice.long_tailed(20, 2_000, 20_000);
@@ -95,6 +98,30 @@ impl World {
         }
     }
 
+    /// A process that is stopped, or starved: nothing is lost, everything is late.
+    fn freeze(&mut self) {
+        let all: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let Some(id) = self.dice.pick(&all).copied() else { return };
+        self.fault("process frozen", Some(id));
+        let until = self.now + self.dice.long_tailed(100, 5_000, 20_000);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.frozen_until = until;
+        }
+        self.state(&Fact::Frozen { node: id, until });
+    }
+
+    /// Somebody sets a machine's clock while its process runs.
+    fn step_a_clock(&mut self) {
+        let all: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let Some(id) = self.dice.pick(&all).copied() else { return };
+        self.fault("clock stepped", Some(id));
+        let offset = self.scenario.offset;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.clock.step(&self.dice, offset);
+        }
+        self.settle(id);
+    }
+
     fn sever_a_connection(&mut self) {
         let conn = self.dice.pick(&self.broker.all()).copied();
         if let Some(conn) = conn {
@@ -106,9 +133,10 @@ impl World {
 
     fn restart_broker(&mut self) {
         self.fault("broker restarted", None);
-        self.broker.down_until = self.now + self.dice.below(1_000);
         let with_wills = self.dice.below(2) == 0;
         self.end_all_connections(with_wills);
+        // A moment passes before it is down, so that wills go out; one that crashes publishes none.
+        self.broker.down_until = self.broker.down_until.max(self.now + self.dice.below(1_000));
     }
 
     /// A broker that dies publishes no will.
@@ -137,6 +165,10 @@ impl World {
         let machine = usize::try_from(machine).unwrap_or(0);
         if self.servers[machine].running.is_some() {
             self.fault("twin started", self.servers[machine].running);
+            if self.dice.below(2) == 0 {
+                // Then the later one may look like the older.
+                self.servers[machine].misset(&self.dice, &self.scenario);
+            }
             self.start_server(machine);
         }
     }
@@ -152,7 +184,8 @@ impl World {
         self.weather = crate::scenario::Weather::FAIR;
         self.broker.down_until = 0;
         self.store.out_until = 0;
-        self.scenario.offset = self.scenario.offset.min(14_000);
+        self.scenario.offset = self.scenario.offset.min(RIGHT_MS.unsigned_abs());
+        // Whoever stands still goes on when its time is over: soon enough for what follows.
         for node in self.nodes.values_mut() {
             node.cut_until = 0;
             node.clock.set_right(RIGHT_MS);
@@ -168,13 +201,11 @@ impl World {
                 self.start_server(machine);
             }
         }
-        // Drift is small, and stays.
-        let degraded = self.nodes_of(false);
-        for id in degraded {
+        for id in self.nodes_of(false) {
             self.gate_input(id, Input::SetState(ServerState::Online));
         }
     }
 
-    /// How long after the storm what is asked.
+    /// From the storm's end until everything must have come to rest: two leases, the longest back-off and the longest save.
     pub(crate) const SETTLE: Ms = 30_000;
 }

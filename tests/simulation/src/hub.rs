@@ -2,23 +2,31 @@
 
 use std::sync::Arc;
 
+use auth_hub::accounts::AccountRow;
 use auth_hub::bus::{HubSession, Inlet, KeyRing};
 use auth_hub::fleet::Addressed;
 use auth_hub::handover::core::{Core, Effect, Input};
 use auth_hub::handover::{HandoverRequest, fences_are_startable};
 use shared_msgs::clock::Now;
 use shared_msgs::codec;
-use shared_msgs::ids::{HandoverId, HubId};
+use shared_msgs::ids::{HandoverId, HubId, PlayerId, Realm};
 use shared_msgs::keys::Purpose;
 use shared_msgs::link::Lane;
 use shared_msgs::messages::{HubMessage, Message, ServerMessage};
 use shared_msgs::topics::Topic;
 
-use crate::facts::{Fact, NodeId};
+use crate::facts::{Fact, Ms, NodeId};
 use crate::node::{Kind, Node};
 use crate::world::{Event, World};
 
 const SERVERS_MAX: usize = 64;
+
+/// What a hub asks its database.
+pub(crate) enum Question {
+    Player { handover: HandoverId, account: AccountRow, realm: Realm },
+    Owners(Vec<PlayerId>),
+    Ceiling(u64),
+}
 
 /// See the module.
 pub(crate) struct Hub {
@@ -55,6 +63,9 @@ impl World {
         };
         let node = self.add(Node::new(clock, rng, Kind::Hub(Box::new(hub))));
         self.hubs[machine].running = Some(node);
+        if self.scenario.is_embedded {
+            self.broker.down_until = self.now;
+        }
         self.state(&Fact::HubUp { node, number, id: &id });
         self.connect(node);
         self.hub_tick(node);
@@ -77,7 +88,16 @@ impl World {
         }
     }
 
+    /// As the desk does it: what has fallen due comes before what has come in.
+    fn catch_up(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.tick_at <= now) else { return };
+        node.tick_at = Ms::MAX;
+        self.hub_tick(id);
+    }
+
     pub(crate) fn hub_input(&mut self, id: NodeId, input: Input) {
+        self.catch_up(id);
         let Some((hub, now)) = self.hub(id) else { return };
         let effects = hub.core.handle(input, now);
         self.carry_out(id, effects);
@@ -96,6 +116,7 @@ impl World {
     }
 
     pub(crate) fn hub_receives(&mut self, id: NodeId, topic: &Topic, payload: &[u8], altered: bool) {
+        self.catch_up(id);
         let Some((hub, now)) = self.hub(id) else { return };
         let received = hub.inlet.receive(topic, payload, now);
         if altered {
@@ -153,40 +174,46 @@ impl World {
                     self.answer_client(handover, answer);
                 }
                 Effect::FindPlayer { handover, account, realm } => {
-                    let player = self.ask_store(|store, rng| store.player_in(account, &realm, rng));
-                    self.store_answers(id, Input::Player { handover, account, realm, player });
+                    self.ask_store(id, Question::Player { handover, account, realm });
                 }
-                Effect::FindOwners(asked) => {
-                    let found = self.ask_store(|store, _| store.owners(&asked)).unwrap_or_default();
-                    self.store_answers(id, Input::Owners { asked, found });
-                }
-                Effect::StoreCeiling(ceiling) => {
-                    let stored = self.ask_store(|store, _| {
-                        store.ceiling = store.ceiling.max(ceiling);
-                        ceiling
-                    });
-                    self.store_answers(id, Input::CeilingStored(stored));
-                }
+                Effect::FindOwners(asked) => self.ask_store(id, Question::Owners(asked)),
+                Effect::StoreCeiling(ceiling) => self.ask_store(id, Question::Ceiling(ceiling)),
                 Effect::Resent => self.state(&Fact::Fault { what: "re-sent by", node: Some(id) }),
                 Effect::GrantRoundTrip { .. } | Effect::GrantRefused => {}
             }
         }
     }
 
-    fn ask_store<T>(
-        &mut self,
-        ask: impl FnOnce(&mut crate::store::Store, &dyn shared_msgs::rng::Rng) -> T,
-    ) -> Option<T> {
-        if self.store.out_until > self.now {
-            return None;
-        }
-        let rng = self.dice.fork();
-        Some(ask(&mut self.store, &*rng))
+    /// The database acts some time later, and answers some time after that. A hub that dies meanwhile may leave a write behind or not.
+    fn ask_store(&mut self, node: NodeId, question: Question) {
+        let delay = self.dice.long_tailed(0, 4, 400);
+        self.after(delay, Event::Commit { node, question });
     }
 
-    /// What is written is durable before the answer is under way: a hub that dies in between never hears of it.
-    fn store_answers(&mut self, node: NodeId, input: Input) {
-        let delay = self.dice.long_tailed(1, 5, 600);
+    pub(crate) fn on_commit(&mut self, node: NodeId, question: Question) {
+        // A question of a hub that is no more may have reached the database, or not.
+        if self.hub(node).is_none() && self.dice.below(2) == 0 {
+            return;
+        }
+        let is_out = self.store.out_until > self.now;
+        let rng = self.dice.fork();
+        // What is written may be written though the answer is an error.
+        let is_answered = !is_out && !(self.phase.is_none() && self.dice.below(50) == 0);
+        let input = match question {
+            Question::Player { handover, account, realm } => {
+                let player = (!is_out).then(|| self.store.player_in(account, &realm, &*rng));
+                Input::Player { handover, account, realm, player: player.filter(|_| is_answered) }
+            }
+            Question::Owners(asked) => {
+                let found = if is_answered { self.store.owners(&asked) } else { Vec::new() };
+                Input::Owners { asked, found }
+            }
+            Question::Ceiling(ceiling) => {
+                let stored = (!is_out).then(|| self.store.raise_ceiling(ceiling));
+                Input::CeilingStored(stored.filter(|_| is_answered))
+            }
+        };
+        let delay = self.dice.long_tailed(1, 3, 300);
         self.after(delay, Event::Stored { node, input: Box::new(input) });
     }
 

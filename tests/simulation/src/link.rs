@@ -107,7 +107,7 @@ impl World {
 
     pub(crate) fn look(&mut self, id: NodeId) {
         let now = self.now;
-        let Some(node) = self.nodes.get(&id).filter(|node| node.link.look_at == now) else { return };
+        let Some(node) = self.nodes.get(&id).filter(|node| node.link.look_at <= now) else { return };
         if node.link.resync.overdue(node.clock.at(now).mono).is_some() {
             self.fail(id);
         } else {

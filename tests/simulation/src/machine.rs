@@ -57,6 +57,11 @@ pub(crate) struct ProcessClock {
 }
 
 impl ProcessClock {
+    /// The wall clock jumps, to somewhere within `most_ms` of the true time.
+    pub(crate) fn step(&mut self, dice: &Dice, most_ms: u64) {
+        self.offset_ms = either_way(dice, most_ms);
+    }
+
     pub(crate) fn at(&self, now: Ms) -> Now {
         let drift = i64::try_from(now).unwrap_or(i64::MAX).saturating_mul(self.drift_ppm) / 1_000_000;
         let error = self.offset_ms + drift;

@@ -60,7 +60,9 @@ pub(crate) struct Node {
     pub(crate) kind: Kind,
     /// Nothing reaches it or leaves it until then.
     pub(crate) cut_until: Ms,
-    tick_at: Ms,
+    /// It does nothing until then; what it is to do waits.
+    pub(crate) frozen_until: Ms,
+    pub(crate) tick_at: Ms,
     ticked_at: Ms,
     ticks_within: u32,
 }
@@ -68,7 +70,17 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(clock: ProcessClock, rng: Arc<dyn Rng>, kind: Kind) -> Self {
         let link = Link::new();
-        Self { clock, rng, link, kind, cut_until: 0, tick_at: Ms::MAX, ticked_at: 0, ticks_within: 0 }
+        Self {
+            clock,
+            rng,
+            link,
+            kind,
+            cut_until: 0,
+            frozen_until: 0,
+            tick_at: Ms::MAX,
+            ticked_at: 0,
+            ticks_within: 0,
+        }
     }
 
     pub(crate) fn session(&mut self) -> &mut dyn Session {
@@ -94,7 +106,7 @@ impl World {
 
     pub(crate) fn tick(&mut self, id: NodeId) {
         let now = self.now;
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.tick_at == now) else { return };
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.tick_at <= now) else { return };
         node.tick_at = Ms::MAX;
         node.ticks_within = if node.ticked_at == now { node.ticks_within + 1 } else { 1 };
         node.ticked_at = now;

@@ -95,7 +95,13 @@ impl Scenario {
     pub(crate) fn new(dice: &Dice) -> Self {
         let hubs = u16::try_from(1 + dice.below(6).saturating_sub(3)).unwrap_or(1);
         let is_big = dice.below(20) == 0;
-        let accounts = if is_big { dice.between(100, 300) } else { dice.between(2, 40) };
+        // Long enough that tokens, marks and floors run out while everything goes wrong.
+        let is_long = !is_big && dice.below(5) == 0;
+        let accounts = match (is_big, is_long) {
+            (true, _) => dice.between(100, 300),
+            (_, true) => dice.between(2, 12),
+            _ => dice.between(2, 40),
+        };
         let count = dice.between(1, 8);
         // Mostly enough room for all, now and then too little.
         let room = if dice.below(6) == 0 { accounts / 2 } else { accounts + accounts / 3 };
@@ -115,11 +121,11 @@ impl Scenario {
             servers: servers.collect(),
             accounts: i64::try_from(accounts).unwrap_or(2),
             second_devices: i64::try_from(dice.below(accounts / 2 + 1)).unwrap_or(0),
-            storm: dice.between(15, 60) * 1_000,
-            pause: dice.between(200, 3_000),
+            storm: if is_long { dice.between(200, 500) } else { dice.between(15, 60) } * 1_000,
+            pause: if is_long { dice.between(2_000, 40_000) } else { dice.between(200, 3_000) },
             play: dice.between(500, 10_000),
             weather: Weather::foul(dice),
-            fault_every: dice.between(300, 10_000),
+            fault_every: if is_long { dice.between(2_000, 30_000) } else { dice.between(300, 10_000) },
             offset: if dice.below(4) == 0 { dice.below(30_001) } else { dice.below(15_001) },
             drift_ppm: dice.below(201),
             honest: dice.between(500, 1_000),

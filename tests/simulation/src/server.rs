@@ -13,7 +13,7 @@ use shared_msgs::messages::{Endpoint, Profile, ServerMessage, ServerState};
 use shared_msgs::token::TokenTag;
 use shared_msgs::topics::Topic;
 
-use crate::device::{Attempt, Told};
+use crate::device::{Attempt, Shows, Told};
 use crate::facts::{Fact, Ms, NodeId, Shown};
 use crate::node::{Kind, Node};
 use crate::world::{Event, World};
@@ -147,13 +147,18 @@ impl World {
         }
     }
 
-    /// A client at the door; nobody is there when the process has died meanwhile.
-    pub(crate) fn on_arrive(&mut self, attempt: Attempt, id: NodeId, shown: Shown, text: String) {
+    /// A client at the door of whatever process is reached there by now, if any.
+    pub(crate) fn on_arrive(&mut self, attempt: Attempt, at: &ServerId, token: Shows) {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
-        let Some((server, now)) = self.server(id) else {
-            return self.tell(attempt, Told::Gone);
+        let Some(id) = self.at_address(at) else { return self.tell(attempt, Told::Gone) };
+        let (shown, text) = match token {
+            Shows::Given { hash, text } if self.watch.truth().is_minted_for(hash, id) => {
+                (Shown::Genuine(hash), text)
+            }
+            Shows::Given { text, .. } | Shows::MadeUp(text) => (Shown::NotGenuine, text),
         };
+        let Some((server, now)) = self.server(id) else { return };
         server.clients.insert(ticket, attempt);
         self.state(&Fact::Arrived { node: id, ticket, shown, unix: now.unix });
         if matches!(shown, Shown::Genuine(_)) {
@@ -176,8 +181,9 @@ impl World {
         if let Some(attempt) = server.players.remove(&slot) {
             self.state(&Fact::Left { node: id, slot, voided: false });
             self.tell(attempt, Told::Over);
-            self.gate_input(id, Input::Leave(slot));
         }
+        // A game says so of a session that was voided, too.
+        self.gate_input(id, Input::Leave(slot));
     }
 
     /// In order, as one connection carries it.

@@ -25,6 +25,12 @@ impl Store {
         player
     }
 
+    /// The highest ceiling that any hub stored; what stands then.
+    pub(crate) fn raise_ceiling(&mut self, ceiling: u64) -> u64 {
+        self.ceiling = self.ceiling.max(ceiling);
+        self.ceiling
+    }
+
     pub(crate) fn players_of(&self, account: AccountRow) -> Vec<(Realm, PlayerId)> {
         let of = self.players.iter().filter(|((row, _), _)| *row == account);
         of.map(|((_, realm), player)| (realm.clone(), *player)).collect()

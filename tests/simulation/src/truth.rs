@@ -74,6 +74,8 @@ pub(crate) struct Truth {
     pub(crate) processes: BTreeMap<NodeId, Process>,
     pub(crate) visits: BTreeMap<Ticket, Visit>,
     pub(crate) hubs: BTreeMap<NodeId, u16>,
+    /// From when until when a process stood still last.
+    frozen: BTreeMap<NodeId, (Ms, Ms)>,
 }
 
 impl Truth {
@@ -83,6 +85,14 @@ impl Truth {
             return false;
         };
         grant.server == process.server && grant.boot == process.boot
+    }
+
+    /// When at the latest a process that had to do something by `by` could do it: it may have stood still then.
+    pub(crate) fn latest(&self, node: NodeId, by: Ms) -> Ms {
+        match self.frozen.get(&node) {
+            Some((from, until)) if *from <= by => by.max(*until),
+            _ => by,
+        }
     }
 
     /// Whether some server has said yes to a grant of this account with a higher fence.
@@ -110,6 +120,12 @@ impl Truth {
                     parked: BTreeSet::new(),
                 };
                 self.processes.insert(*node, process);
+            }
+            Fact::Frozen { node, until } => {
+                let (from, before) = self.frozen.get(node).copied().unwrap_or((now, 0));
+                // One standstill may begin within another.
+                let from = if before >= now { from } else { now };
+                self.frozen.insert(*node, (from, *until.max(&before)));
             }
             Fact::Down { node, .. } => {
                 self.hubs.remove(node);

@@ -12,15 +12,16 @@ use std::sync::Arc;
 use auth_hub::handover::core::Input;
 use auth_hub::handover::{HandoverRequest, Placed, Refused};
 use game_server::gate::{self, SlotId, Ticket};
-use shared_msgs::ids::HandoverId;
+use shared_msgs::ids::{HandoverId, ServerId};
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::outbox::BatchId;
 use shared_msgs::topics::Topic;
 
 use crate::broker::{Broker, ConnId};
-use crate::device::{Attempt, Device, Told};
+use crate::device::{Attempt, Device, Shows, Told};
 use crate::dice::Dice;
-use crate::facts::{Fact, Ms, NodeId, Phase, Shown};
+use crate::facts::{Fact, Ms, NodeId, Phase};
+use crate::hub::Question;
 use crate::machine::Machine;
 use crate::node::Node;
 use crate::scenario::{Scenario, Weather};
@@ -41,11 +42,12 @@ pub(crate) enum Event {
     Puback { conn: ConnId, batch: BatchId },
     Deliver { conn: ConnId, topic: Topic, payload: Rc<[u8]>, altered: bool },
     Will { topic: Topic, payload: Rc<[u8]> },
+    Commit { node: NodeId, question: Question },
     Stored { node: NodeId, input: Box<Input> },
     LookUp { node: NodeId, handover: HandoverId, request: Box<HandoverRequest> },
-    Answer { attempt: Attempt, answer: Option<Box<Result<Placed, Refused>>> },
+    Answer { attempt: Attempt, answer: Box<Result<Placed, Refused>> },
     Act(Attempt),
-    Arrive { attempt: Attempt, node: NodeId, shown: Shown, text: String },
+    Arrive { attempt: Attempt, server: ServerId, token: Shows },
     Abandon { node: NodeId, ticket: Ticket },
     Told { attempt: Attempt, told: Told },
     Leave { node: NodeId, slot: SlotId },
@@ -160,6 +162,10 @@ impl World {
     pub(crate) fn run(mut self) -> Watch {
         while let Some(Entry { at, event, .. }) = self.queue.pop() {
             self.now = at;
+            if let Some(until) = self.frozen_until(&event) {
+                self.after(until - at, event);
+                continue;
+            }
             let happened = std::panic::catch_unwind(AssertUnwindSafe(|| self.happen(event)));
             if let Err(panic) = happened {
                 self.watch.panicked(self.now, &*panic);
@@ -170,6 +176,28 @@ impl World {
         }
         self.watch.end(self.now);
         self.watch
+    }
+
+    /// Until when what would happen has to wait, because the process it happens to stands still. The order is kept.
+    fn frozen_until(&self, event: &Event) -> Option<Ms> {
+        let node = match event {
+            Event::Tick(node)
+            | Event::Look(node)
+            | Event::Connect(node)
+            | Event::Stored { node, .. }
+            | Event::LookUp { node, .. }
+            | Event::Abandon { node, .. }
+            | Event::Leave { node, .. }
+            | Event::Dropped { node, .. }
+            | Event::Exit(node) => *node,
+            Event::Suback(conn)
+            | Event::Close(conn)
+            | Event::Puback { conn, .. }
+            | Event::Deliver { conn, .. } => self.broker.get(*conn)?.node,
+            Event::Arrive { server, .. } => self.at_address(server)?,
+            _ => return None,
+        };
+        self.nodes.get(&node).map(|node| node.frozen_until).filter(|until| *until > self.now)
     }
 
     /// Puts an event into the queue, so long from now.
@@ -199,11 +227,12 @@ impl World {
                 self.on_deliver(conn, &topic, &payload, altered);
             }
             Event::Will { topic, payload } => self.route(&topic, &payload),
+            Event::Commit { node, question } => self.on_commit(node, question),
             Event::Stored { node, input } => self.hub_input(node, *input),
             Event::LookUp { node, handover, request } => self.on_look_up(node, handover, *request),
-            Event::Answer { attempt, answer } => self.on_answer(attempt, answer.map(|answer| *answer)),
+            Event::Answer { attempt, answer } => self.on_answer(attempt, *answer),
             Event::Act(attempt) => self.act(attempt),
-            Event::Arrive { attempt, node, shown, text } => self.on_arrive(attempt, node, shown, text),
+            Event::Arrive { attempt, server, token } => self.on_arrive(attempt, &server, token),
             Event::Abandon { node, ticket } => self.on_abandon(node, ticket),
             Event::Told { attempt, told } => self.on_told(attempt, told),
             Event::Leave { node, slot } => self.on_leave(node, slot),

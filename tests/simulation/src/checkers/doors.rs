@@ -16,7 +16,7 @@ impl Checker for OneVerdictInTime {
         match fact {
             Fact::Verdict { ticket, .. } => {
                 let Some(visit) = truth.visits.get(ticket) else { return Ok(()) };
-                let by = visit.park_deadline.unwrap_or(visit.at);
+                let by = truth.latest(visit.node, visit.park_deadline.unwrap_or(visit.at));
                 if now > by {
                     return Err(format!("t={} got its verdict {} ms late", ticket.0, now - by));
                 }
@@ -35,7 +35,7 @@ impl Checker for OneVerdictInTime {
             Fact::Phase(Phase::Settled | Phase::AllOut) => {
                 let waits = |node| truth.processes.get(node).is_some_and(|process| process.is_up);
                 let forgotten = truth.visits.iter().find(|(_, visit)| {
-                    let is_late = visit.park_deadline.unwrap_or(visit.at) < now;
+                    let is_late = truth.latest(visit.node, visit.park_deadline.unwrap_or(visit.at)) < now;
                     visit.verdict_at.is_none() && !visit.abandoned && is_late && waits(&visit.node)
                 });
                 if let Some((ticket, visit)) = forgotten {

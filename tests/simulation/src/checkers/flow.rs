@@ -23,21 +23,24 @@ impl Checker for AnsweredOnceInTime {
         "answered-once-in-time"
     }
 
-    fn check(&mut self, fact: &Fact, _truth: &Truth, now: Ms) -> Result<(), String> {
+    fn check(&mut self, fact: &Fact, truth: &Truth, now: Ms) -> Result<(), String> {
         match fact {
             Fact::Asked { node, handover, .. } => {
                 self.waiting.insert(*handover, (*node, now));
             }
             Fact::Answered { handover, .. } => match self.waiting.remove(handover) {
                 None => return Err(format!("h={} was answered twice", brief(*handover))),
-                Some((_, asked)) if now - asked > DEADLINE_MS => {
+                Some((node, asked)) if now > truth.latest(node, asked + DEADLINE_MS) => {
                     return Err(format!("h={} was answered after {} ms", brief(*handover), now - asked));
                 }
                 Some(_) => {}
             },
             Fact::Down { node, .. } => self.waiting.retain(|_, (hub, _)| hub != node),
             Fact::Phase(_) => {
-                let late = self.waiting.iter().find(|(_, (_, asked))| now - asked > DEADLINE_MS);
+                let late = self
+                    .waiting
+                    .iter()
+                    .find(|(_, (node, asked))| now > truth.latest(*node, asked + DEADLINE_MS));
                 if let Some((handover, (node, _))) = late {
                     return Err(format!("{node} never answered h={}", brief(*handover)));
                 }
