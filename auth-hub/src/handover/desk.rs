@@ -298,11 +298,10 @@ impl DeskTask {
                 Effect::FindOwners(asked) => {
                     let store = self.parts.store.clone();
                     self.look_up(None, async move {
-                        let found = store.owners(&asked).await.unwrap_or_else(|error| {
+                        let found = store.owners(&asked).await.inspect_err(|error| {
                             warn!(target: "handover", %error, "store.failed");
-                            Vec::new()
                         });
-                        Input::Owners { asked, found }
+                        Input::Owners { asked, found: found.ok() }
                     });
                 }
                 Effect::StoreCeiling(ceiling) => {

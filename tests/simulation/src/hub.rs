@@ -205,7 +205,7 @@ impl World {
                 Input::Player { handover, account, realm, player: player.filter(|_| is_answered) }
             }
             Question::Owners(asked) => {
-                let found = if is_answered { self.store.owners(&asked) } else { Vec::new() };
+                let found = is_answered.then(|| self.store.owners(&asked));
                 Input::Owners { asked, found }
             }
             Question::Ceiling(ceiling) => {

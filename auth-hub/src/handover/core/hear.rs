@@ -7,7 +7,7 @@ use shared_msgs::ids::{PlayerId, Realm, ServerId};
 use shared_msgs::limits;
 use shared_msgs::messages::ServerMessage;
 
-use super::{Core, Effect};
+use super::{Alarm, Core, Effect};
 use crate::accounts::AccountRow;
 use crate::fleet::{News, Sender};
 use crate::handover::ends::EndKey;
@@ -16,11 +16,15 @@ impl Core {
     pub(super) fn on_owners(
         &mut self,
         asked: &[PlayerId],
-        found: Vec<(PlayerId, AccountRow, Realm)>,
+        found: Option<Vec<(PlayerId, AccountRow, Realm)>>,
         now: Now,
         fx: &mut Vec<Effect>,
     ) {
         self.people.not_found(asked);
+        let Some(found) = found else {
+            // Until their owner is known, nobody's older session ends: ask again soon.
+            return self.timers.set(Alarm::Prune, now.mono + limits::RESEND_MAX);
+        };
         let accounts: BTreeSet<AccountRow> = found.iter().map(|(_, account, _)| *account).collect();
         for (player, account, realm) in found {
             self.people.learn(account, realm, player);

@@ -34,8 +34,8 @@ pub enum Input {
     Owners {
         /// As asked.
         asked: Vec<PlayerId>,
-        /// Those it knows.
-        found: Vec<(PlayerId, AccountRow, Realm)>,
+        /// Those it knows; `None` when it could not say.
+        found: Option<Vec<(PlayerId, AccountRow, Realm)>>,
     },
     /// A message that opened.
     Message {

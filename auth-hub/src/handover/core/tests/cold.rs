@@ -132,6 +132,20 @@ fn owners_the_store_could_not_name_are_asked_for_again() {
 }
 
 #[test]
+fn a_store_that_fails_is_asked_for_owners_again_soon() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    rig.play(1, "a");
+    let player = rig.player(1, "r");
+    rig.restart_hub();
+    rig.store_works = false;
+    rig.run(3_000);
+    assert_eq!(rig.core.people.owner(player), None);
+    rig.store_works = true;
+    rig.run(4_000);
+    assert_eq!(rig.core.people.owner(player), Some(AccountRow::from_raw(1)));
+}
+
+#[test]
 fn a_hub_that_is_back_on_its_broker_probes_at_once() {
     let mut rig = Rig::with(&[("a", 10)]);
     rig.cut_off("a");

@@ -82,7 +82,7 @@ fn a_fence_from_too_far_ahead_is_ignored() {
 #[test]
 fn a_store_that_takes_no_ceiling_makes_the_hub_busy_and_then_it_recovers() {
     let mut rig = Rig::with(&[("a", 10)]);
-    rig.store_takes_ceilings = false;
+    rig.store_works = false;
     rig.run(40_000);
     let id = rig.ask(1);
     rig.run(0);
@@ -90,7 +90,7 @@ fn a_store_that_takes_no_ceiling_makes_the_hub_busy_and_then_it_recovers() {
     let asked = rig.ceilings_asked;
     rig.run(10_000);
     assert!(rig.ceilings_asked - asked <= 25, "the store is hammered: {}", rig.ceilings_asked - asked);
-    rig.store_takes_ceilings = true;
+    rig.store_works = true;
     rig.run(2_100);
     let id = rig.ask(1);
     rig.run(0);

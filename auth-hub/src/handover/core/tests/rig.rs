@@ -41,7 +41,7 @@ pub(super) struct Rig {
     pub(super) wire: Wire,
     /// The store's answers are kept back while this is false.
     pub(super) store_answers: bool,
-    pub(super) store_takes_ceilings: bool,
+    pub(super) store_works: bool,
     pub(super) ceiling: u64,
     pub(super) ceilings_asked: usize,
     pub(super) players: BTreeMap<(AccountRow, Realm), PlayerId>,
@@ -84,7 +84,7 @@ impl Rig {
             packets: 0,
             wire: Box::new(|_| vec![0]),
             store_answers: true,
-            store_takes_ceilings: true,
+            store_works: true,
             ceiling: 0,
             ceilings_asked: 0,
             players: BTreeMap::new(),
@@ -270,11 +270,12 @@ impl Rig {
                     let known = self.players.iter().filter(|(_, player)| asked.contains(player));
                     let found = known.map(|((account, realm), player)| (*player, *account, realm.clone()));
                     let found = found.collect();
+                    let found = self.store_works.then_some(found);
                     self.fly(Packet::Stored(Input::Owners { asked, found }));
                 }
                 Effect::StoreCeiling(ceiling) => {
                     self.ceilings_asked += 1;
-                    let stored = self.store_takes_ceilings.then(|| {
+                    let stored = self.store_works.then(|| {
                         self.ceiling = self.ceiling.max(ceiling);
                         self.ceiling
                     });
