@@ -100,7 +100,9 @@ impl ServerView {
         status: Status,
         now: Now,
     ) -> bool {
-        let reconnected = stream != self.stream && !self.past_streams.contains(&stream);
+        // A status older than what we know is a late one of an earlier connection, though it be the first we hear of it.
+        let is_new = stream != self.stream && !self.past_streams.contains(&stream);
+        let reconnected = is_new && status.stamp.rev >= self.occupancy_rev;
         if reconnected {
             if self.past_streams.len() == limits::STREAMS_PER_SERVER_MAX {
                 self.past_streams.pop_front();

@@ -198,7 +198,8 @@ impl World {
         let is_out = self.store.out_until > self.now;
         let rng = self.dice.fork();
         // What is written may be written though the answer is an error.
-        let is_answered = !is_out && !(self.phase.is_none() && self.dice.below(50) == 0);
+        let is_lost = self.phase.is_none() && self.dice.below(50) == 0;
+        let is_answered = !is_out && !is_lost;
         let input = match question {
             Question::Player { handover, account, realm } => {
                 let player = (!is_out).then(|| self.store.player_in(account, &realm, &*rng));

@@ -1,10 +1,11 @@
 //! Placement only where a server is fresh, its roster known, and it is willing.
 
-use shared_msgs::ids::Fence;
+use shared_msgs::ids::{Fence, StreamId};
 use shared_msgs::messages::{Order, ServerMessage, ServerState};
 
 use super::peer::Peer;
 use super::rig::{Packet, Rig};
+use crate::fleet::Sender;
 use crate::handover::NoPlace;
 use crate::handover::core::Input;
 
@@ -69,6 +70,18 @@ fn a_will_of_an_older_stream_is_ignored() {
         rig.input(Input::Message { from: from.clone(), message: Box::new(message) });
         assert_eq!(rig.core.summaries(rig.now)[0].state, "online");
     }
+}
+
+#[test]
+fn a_late_first_word_of_an_older_connection_does_not_take_the_living_ones_place() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    let late = rig.peer("a").status();
+    rig.play(1, "a");
+    let (living, gone) = (rig.peer("a").sender(), rig.peer("a").gone());
+    let flapped = Sender { stream: StreamId([7; 16]), ..living.clone() };
+    rig.input(Input::Message { from: flapped, message: Box::new(late) });
+    rig.input(Input::Message { from: living, message: Box::new(gone) });
+    assert_eq!(rig.core.summaries(rig.now)[0].state, "offline", "its will was not believed");
 }
 
 #[test]
