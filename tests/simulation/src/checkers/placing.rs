@@ -7,6 +7,7 @@ use shared_msgs::limits;
 use shared_msgs::messages::{Order, ServerMessage};
 
 use super::Checker;
+use super::slots::stamp_of;
 use crate::facts::{Fact, Ms, NodeId};
 use crate::truth::Truth;
 
@@ -71,8 +72,14 @@ impl Checker for PlacedOnTheFresh {
 /// §10.7: a will never removes a newer stream.
 #[derive(Default)]
 pub(super) struct WillsSpareNewerStreams {
-    /// The streams of each boot that a hub has heard, in order.
-    streams: BTreeMap<(NodeId, ServerId, BootId), Vec<StreamId>>,
+    doors: BTreeMap<(NodeId, ServerId), Connections>,
+}
+
+/// The connections of the boot that counts for a hub, in the order in which a status at least as new as all before came by them.
+struct Connections {
+    boot: BootId,
+    rev: u64,
+    streams: Vec<StreamId>,
 }
 
 impl Checker for WillsSpareNewerStreams {
@@ -82,16 +89,25 @@ impl Checker for WillsSpareNewerStreams {
 
     fn check(&mut self, fact: &Fact, _truth: &Truth, _now: Ms) -> Result<(), String> {
         match fact {
-            Fact::Heard { node, from, message: ServerMessage::Status(status), .. } => {
-                let key = (*node, from.server.clone(), status.stamp.boot);
-                let streams = self.streams.entry(key).or_default();
-                if !streams.contains(&from.stream) {
-                    streams.push(from.stream);
+            Fact::Heard { node, from, message, believed: Some((counted, _)) } => {
+                let Some(stamp) = stamp_of(message).filter(|stamp| stamp.boot == *counted) else {
+                    return Ok(());
+                };
+                let fresh = || Connections { boot: stamp.boot, rev: 0, streams: Vec::new() };
+                let known = self.doors.entry((*node, from.server.clone())).or_insert_with(fresh);
+                if known.boot != stamp.boot {
+                    *known = fresh();
+                }
+                let is_late = stamp.rev < known.rev;
+                known.rev = known.rev.max(stamp.rev);
+                let is_status = matches!(message, ServerMessage::Status(_));
+                if is_status && !is_late && !known.streams.contains(&from.stream) {
+                    known.streams.push(from.stream);
                 }
             }
             Fact::WillHeard { node, from, boot, before: true, after: false } => {
-                let known = self.streams.get(&(*node, from.server.clone(), *boot));
-                let newest = known.and_then(|streams| streams.last());
+                let known = self.doors.get(&(*node, from.server.clone())).filter(|known| known.boot == *boot);
+                let newest = known.and_then(|known| known.streams.last());
                 if newest.is_some_and(|newest| *newest != from.stream) {
                     return Err(format!(
                         "{node} took {} off for the will of an older connection",

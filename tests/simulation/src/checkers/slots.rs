@@ -32,7 +32,7 @@ impl Checker for NeverOverCapacity {
     }
 }
 
-fn stamp_of(message: &ServerMessage) -> Option<&Stamp> {
+pub(super) fn stamp_of(message: &ServerMessage) -> Option<&Stamp> {
     match message {
         ServerMessage::Status(status) => Some(&status.stamp),
         ServerMessage::Gone { .. } => None,
