@@ -91,6 +91,14 @@ impl Truth {
         hashes.filter_map(|hash| self.grants.get(hash)).any(|grant| grant.was_held && grant.fence > fence)
     }
 
+    /// The newest grant of a handover: the one its client is told of.
+    pub(crate) fn newest_of(&self, handover: HandoverId) -> Option<(TokenHash, &Granted)> {
+        let hashes = self.accounts.get(&handover).and_then(|account| self.of_account.get(account));
+        let grants =
+            hashes.into_iter().flatten().rev().filter_map(|hash| Some((*hash, self.grants.get(hash)?)));
+        grants.into_iter().find(|(_, grant)| grant.handover == handover)
+    }
+
     /// Takes a fact in. The checkers see the truth as it is after it.
     pub(crate) fn learn(&mut self, now: Ms, fact: &Fact) {
         match fact {
@@ -134,11 +142,8 @@ impl Truth {
                 }
             }
             Fact::Answered { answer: Ok(placed), .. } => {
-                let hashes = self.accounts.get(&placed.handover).and_then(|a| self.of_account.get(a));
-                let newest = hashes.into_iter().flatten().rev().find(|hash| {
-                    self.grants.get(hash).is_some_and(|grant| grant.handover == placed.handover)
-                });
-                if let Some(grant) = newest.copied().and_then(|hash| self.grants.get_mut(&hash)) {
+                let newest = self.newest_of(placed.handover).map(|(hash, _)| hash);
+                if let Some(grant) = newest.and_then(|hash| self.grants.get_mut(&hash)) {
                     grant.answered = Some(placed.confirmed);
                 }
             }

@@ -1,9 +1,11 @@
 //! The invariants of the design, each a checker with a name; they judge facts and remember only what they need.
 //!
-//! Not here, since no core of the simulation has them: password work (9), refresh families (10), durable registration (11).
+//! Not here, since no core of the simulation has them: password work (9), refresh families (10), durable registration (11), login queue (12).
 
+mod answers;
 mod doors;
 mod flow;
+mod heard;
 mod placing;
 mod seals;
 mod sessions;
@@ -39,6 +41,7 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(placing::PlacedOnTheFresh::default()),
         Box::new(placing::WillsSpareNewerStreams::default()),
         Box::new(sessions::EndedMeansEnded::default()),
+        Box::new(answers::AnsweredOnceClear::default()),
         Box::new(sessions::NobodyEndsForNothing),
         Box::new(sessions::OneSessionInTheEnd),
         Box::new(sessions::FencesGrow::default()),

@@ -1,25 +1,21 @@
 //! Placement: only where a server is known to be alive now, and only the death of the newest connection stops it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use shared_msgs::ids::{BootId, HubId, ServerId, StreamId};
-use shared_msgs::limits;
+use shared_msgs::ids::{BootId, ServerId, StreamId, TokenHash};
 use shared_msgs::messages::{Order, ServerMessage};
 
 use super::Checker;
+use super::heard::{Echoes, LEASE_MS};
 use crate::facts::{Fact, Ms, NodeId};
 use crate::truth::Truth;
 
-const LEASE_MS: Ms = limits::LEASE.as_secs() * 1_000;
-
-/// §10.7: no placement on a server without a fresh probe echo, by the hub's clock; and nobody is sent to one whose lease has ended since.
+/// §10.7: no placement on a server without a fresh probe echo, by the hub's clock, of a probe sent since its last will; and nobody is sent to
+/// one whose lease has ended, or whose will has come, since.
 #[derive(Default)]
 pub(super) struct PlacedOnTheFresh {
-    hubs: BTreeMap<HubId, NodeId>,
-    sent: BTreeMap<(NodeId, u64), Ms>,
-    /// When the newest probe that came back was sent.
-    fresh: BTreeMap<(NodeId, ServerId, BootId), Ms>,
-    granted: std::collections::BTreeSet<shared_msgs::ids::TokenHash>,
+    echoes: Echoes,
+    granted: BTreeSet<TokenHash>,
 }
 
 impl Checker for PlacedOnTheFresh {
@@ -28,25 +24,11 @@ impl Checker for PlacedOnTheFresh {
     }
 
     fn check(&mut self, fact: &Fact, truth: &Truth, now: Ms) -> Result<(), String> {
+        self.echoes.learn(fact, now);
         match fact {
-            Fact::HubUp { node, id, .. } => {
-                self.hubs.insert((*id).clone(), *node);
-            }
-            Fact::Heard { node, from, message: ServerMessage::Status(status), .. } => {
-                for echo in status.echoes.iter().filter(|echo| self.hubs.get(&echo.hub) == Some(node)) {
-                    if let Some(sent) = self.sent.get(&(*node, echo.n)) {
-                        let key = (*node, from.server.clone(), status.stamp.boot);
-                        let fresh = self.fresh.entry(key).or_insert(*sent);
-                        *fresh = (*fresh).max(*sent);
-                    }
-                }
-            }
             Fact::Ordered { node, to } => match &to.order {
-                Order::Probe { n, .. } => {
-                    self.sent.insert((*node, *n), now);
-                }
                 Order::Grant(grant) if self.granted.insert(grant.hash) => {
-                    let fresh = self.fresh.get(&(*node, to.server.clone(), to.boot));
+                    let fresh = self.echoes.alive(*node, &to.server, to.boot);
                     if fresh.is_none_or(|fresh| now - fresh >= LEASE_MS) {
                         return Err(format!("{node} places on {}, fresh as of {fresh:?}", to.server));
                     }
@@ -54,10 +36,8 @@ impl Checker for PlacedOnTheFresh {
                 _ => {}
             },
             Fact::Answered { node, handover, answer: Ok(placed) } => {
-                let hashes = truth.accounts.get(handover).and_then(|account| truth.of_account.get(account));
-                let newest = hashes.and_then(|hashes| hashes.last()).and_then(|hash| truth.grants.get(hash));
-                let Some(grant) = newest.filter(|grant| grant.handover == *handover) else { return Ok(()) };
-                let fresh = self.fresh.get(&(*node, placed.server.clone(), grant.boot));
+                let Some((_, grant)) = truth.newest_of(*handover) else { return Ok(()) };
+                let fresh = self.echoes.alive(*node, &placed.server, grant.boot);
                 if fresh.is_none_or(|fresh| now - fresh > LEASE_MS) {
                     return Err(format!("{node} sends a client to {}, fresh as of {fresh:?}", placed.server));
                 }
