@@ -6,7 +6,7 @@ use shared_msgs::ids::{BootId, ServerId, StreamId, TokenHash};
 use shared_msgs::messages::{Order, ServerMessage};
 
 use super::Checker;
-use super::heard::{Echoes, LEASE_MS};
+use super::heard::{Doors, Echoes, LEASE_MS};
 use crate::facts::{Fact, Ms, NodeId};
 use crate::truth::Truth;
 
@@ -80,6 +80,30 @@ impl Checker for WillsSpareNewerStreams {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// §10.7: no placement on a server before a roster of that boot came, or a word that it is empty.
+#[derive(Default)]
+pub(super) struct PlacedOnTheKnown {
+    doors: Doors,
+    granted: BTreeSet<TokenHash>,
+}
+
+impl Checker for PlacedOnTheKnown {
+    fn name(&self) -> &'static str {
+        "placed-on-the-known"
+    }
+
+    fn check(&mut self, fact: &Fact, _truth: &Truth, _now: Ms) -> Result<(), String> {
+        self.doors.learn(fact);
+        let Fact::Ordered { node, to } = fact else { return Ok(()) };
+        let Order::Grant(grant) = &to.order else { return Ok(()) };
+        let is_known = self.doors.get(*node, &to.server, to.boot).is_some_and(|door| door.is_known);
+        if self.granted.insert(grant.hash) && !is_known {
+            return Err(format!("{node} places on {} and knows no roster of it", to.server));
         }
         Ok(())
     }
