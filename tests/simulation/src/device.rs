@@ -142,9 +142,12 @@ impl World {
 
     /// Logs in, or gives up on what it has been waiting for.
     pub(crate) fn act(&mut self, attempt: Attempt) {
+        let is_calm = self.phase == Some(Phase::Calm);
         let Some(device) = self.current(attempt) else { return };
         let account = device.account;
         match device.state {
+            // In the calm nobody sets out; who is wanted is woken after it.
+            State::Idle if is_calm => return,
             State::Idle => {}
             State::InGame { .. } => return,
             State::Asking | State::AtDoor { mine: None } => {

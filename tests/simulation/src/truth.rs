@@ -34,6 +34,7 @@ pub(crate) struct Session {
     pub(crate) account: i64,
     pub(crate) player: PlayerId,
     pub(crate) fence: Fence,
+    pub(crate) hash: Option<TokenHash>,
 }
 
 /// A client at a door.
@@ -45,7 +46,7 @@ pub(crate) struct Visit {
     pub(crate) unix: UnixMs,
     pub(crate) park_deadline: Option<Ms>,
     pub(crate) verdict_at: Option<Ms>,
-    pub(crate) abandoned: bool,
+    pub(crate) abandoned: Option<Ms>,
 }
 
 /// A server process.
@@ -61,6 +62,8 @@ pub(crate) struct Process {
     /// As it has said itself.
     pub(crate) held: BTreeMap<TokenHash, (PlayerId, Fence)>,
     pub(crate) parked: BTreeSet<Ticket>,
+    /// Over for their players; the gate has yet to hear of it.
+    pub(crate) leaving: BTreeMap<TokenHash, PlayerId>,
 }
 
 /// See the module.
@@ -101,6 +104,19 @@ impl Truth {
         hashes.filter_map(|hash| self.grants.get(hash)).any(|grant| grant.was_held && grant.fence > fence)
     }
 
+    /// Whose player this is; no account's number is negative.
+    pub(crate) fn owner(&self, player: PlayerId) -> i64 {
+        self.owners.get(&player).copied().unwrap_or(-1)
+    }
+
+    /// The newest grant of a handover: the one its client is told of.
+    pub(crate) fn newest_of(&self, handover: HandoverId) -> Option<(TokenHash, &Granted)> {
+        let hashes = self.accounts.get(&handover).and_then(|account| self.of_account.get(account));
+        let grants =
+            hashes.into_iter().flatten().rev().filter_map(|hash| Some((*hash, self.grants.get(hash)?)));
+        grants.into_iter().find(|(_, grant)| grant.handover == handover)
+    }
+
     /// Takes a fact in. The checkers see the truth as it is after it.
     pub(crate) fn learn(&mut self, now: Ms, fact: &Fact) {
         match fact {
@@ -118,6 +134,7 @@ impl Truth {
                     live: BTreeMap::new(),
                     held: BTreeMap::new(),
                     parked: BTreeSet::new(),
+                    leaving: BTreeMap::new(),
                 };
                 self.processes.insert(*node, process);
             }
@@ -134,6 +151,7 @@ impl Truth {
                     process.live.clear();
                     process.held.clear();
                     process.parked.clear();
+                    process.leaving.clear();
                 }
             }
             Fact::Closing { node } => {
@@ -150,11 +168,8 @@ impl Truth {
                 }
             }
             Fact::Answered { answer: Ok(placed), .. } => {
-                let hashes = self.accounts.get(&placed.handover).and_then(|a| self.of_account.get(a));
-                let newest = hashes.into_iter().flatten().rev().find(|hash| {
-                    self.grants.get(hash).is_some_and(|grant| grant.handover == placed.handover)
-                });
-                if let Some(grant) = newest.copied().and_then(|hash| self.grants.get_mut(&hash)) {
+                let newest = self.newest_of(placed.handover).map(|(hash, _)| hash);
+                if let Some(grant) = newest.and_then(|hash| self.grants.get_mut(&hash)) {
                     grant.answered = Some(placed.confirmed);
                 }
             }
@@ -162,9 +177,10 @@ impl Truth {
             Fact::Arrived { .. } | Fact::Parked { .. } | Fact::Abandoned { .. } | Fact::Verdict { .. } => {
                 self.on_visit(now, fact);
             }
-            Fact::Left { node, slot, .. } => {
-                if let Some(process) = self.processes.get_mut(node) {
-                    process.live.remove(slot);
+            Fact::Left { node, slot, voided } => {
+                let Some(process) = self.processes.get_mut(node) else { return };
+                if let Some(session) = process.live.remove(slot).filter(|_| !voided) {
+                    process.leaving.extend(session.hash.map(|hash| (hash, session.player)));
                 }
             }
             _ => {}
@@ -182,7 +198,7 @@ impl Truth {
                     unix: *unix,
                     park_deadline: None,
                     verdict_at: None,
-                    abandoned: false,
+                    abandoned: None,
                 };
                 self.visits.insert(*ticket, visit);
             }
@@ -196,7 +212,7 @@ impl Truth {
             }
             Fact::Abandoned { node, ticket } => {
                 if let Some(visit) = self.visits.get_mut(ticket) {
-                    visit.abandoned = true;
+                    visit.abandoned = Some(now);
                 }
                 if let Some(process) = self.processes.get_mut(node) {
                     process.parked.remove(ticket);
@@ -211,15 +227,15 @@ impl Truth {
                 let Some(process) = self.processes.get_mut(node) else { return };
                 process.parked.remove(ticket);
                 let Ok(welcome) = verdict else { return };
-                let grant = match shown {
-                    Some(Shown::Genuine(hash)) => self.grants.get_mut(&hash),
+                let hash = match shown {
+                    Some(Shown::Genuine(hash)) => Some(hash),
                     Some(Shown::NotGenuine) | None => None,
                 };
-                let account = self.owners.get(&welcome.player).copied().unwrap_or(-1);
-                if let Some(grant) = grant {
+                if let Some(grant) = hash.and_then(|hash| self.grants.get_mut(&hash)) {
                     grant.welcomes += 1;
                 }
-                let session = Session { account, player: welcome.player, fence: welcome.fence };
+                let account = self.owners.get(&welcome.player).copied().unwrap_or(-1);
+                let session = Session { account, player: welcome.player, fence: welcome.fence, hash };
                 process.live.insert(welcome.slot, session);
             }
             _ => {}
@@ -267,6 +283,9 @@ impl Truth {
             },
             ServerMessage::Joined { entry, .. } => {
                 process.held.remove(&entry.hash);
+            }
+            ServerMessage::Left { entry, .. } => {
+                process.leaving.remove(&entry.hash);
             }
             _ => {}
         }

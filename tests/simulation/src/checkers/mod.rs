@@ -1,9 +1,11 @@
 //! The invariants of the design, each a checker with a name; they judge facts and remember only what they need.
 //!
-//! Not here, since no core of the simulation has them: password work (9), refresh families (10), durable registration (11).
+//! Not here, since no core of the simulation has them: password work (9), refresh families (10), durable registration (11), login queue (12).
 
+mod answers;
 mod doors;
 mod flow;
+mod heard;
 mod placing;
 mod seals;
 mod sessions;
@@ -29,7 +31,7 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(tokens::ConfirmedGetsIn),
         Box::new(tokens::RedeemedAsGranted),
         Box::new(tokens::RefusedStaysRefused::default()),
-        Box::new(doors::OneVerdictInTime),
+        Box::new(doors::OneVerdictInTime::default()),
         Box::new(doors::OnlyGenuineWait),
         Box::new(slots::NeverOverCapacity),
         Box::new(slots::NewestOccupancyCounts::default()),
@@ -37,14 +39,18 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(seals::NoncesNeverRepeat::default()),
         Box::new(seals::AlteredNeverOpens),
         Box::new(placing::PlacedOnTheFresh::default()),
+        Box::new(placing::PlacedOnTheKnown::default()),
         Box::new(placing::WillsSpareNewerStreams::default()),
         Box::new(sessions::EndedMeansEnded::default()),
+        Box::new(answers::AnsweredOnceClear::default()),
         Box::new(sessions::NobodyEndsForNothing),
         Box::new(sessions::OneSessionInTheEnd),
+        Box::new(sessions::HighestFenceWins),
+        Box::new(sessions::ToldIsNotCancelled),
         Box::new(sessions::FencesGrow::default()),
         Box::new(flow::AnsweredOnceInTime::default()),
-        Box::new(flow::NobodySpins),
-        Box::new(flow::HubsMayRestart::default()),
+        Box::new(flow::NobodySpins::default()),
+        Box::new(flow::HubsMayRestart),
         Box::new(flow::EverybodyGetsIn),
         Box::new(flow::ViewsAgree),
         Box::new(flow::NothingIsLeft),

@@ -1,6 +1,6 @@
 //! One session per account: ends mean what they say, hit nobody for nothing, and leave the newest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{Fence, PlayerId, TokenHash};
@@ -18,6 +18,28 @@ const FLOOR_MS: Ms = limits::CLOSED_LIFE.as_secs() * 1_000;
 #[derive(Default)]
 pub(super) struct EndedMeansEnded {
     floors: BTreeMap<(NodeId, PlayerId), (Fence, Ms)>,
+    over: BTreeSet<(NodeId, TokenHash)>,
+}
+
+impl EndedMeansEnded {
+    /// Something comes to live here.
+    fn comes(
+        &self,
+        node: NodeId,
+        hash: TokenHash,
+        player: PlayerId,
+        fence: Fence,
+        now: Ms,
+    ) -> Result<(), String> {
+        if self.over.contains(&(node, hash)) {
+            return Err(format!("{node} said that {hash} has ended, and takes it in"));
+        }
+        let floor = self.floors.get(&(node, player)).filter(|(_, at)| now - at < FLOOR_MS);
+        match floor.filter(|(floor, _)| fence < *floor) {
+            Some((floor, _)) => Err(format!("{node} takes fence {fence} in under the floor {floor}")),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Checker for EndedMeansEnded {
@@ -38,16 +60,17 @@ impl Checker for EndedMeansEnded {
                 if hashes.iter().any(|hash| process.held.contains_key(hash)) {
                     return Err(format!("{node} says ended, and holds what was to end"));
                 }
+                self.over.extend(hashes.iter().map(|hash| (*node, *hash)));
                 let floor = self.floors.entry((*node, *player)).or_insert((*below, now));
                 *floor = (floor.0.max(*below), now);
             }
-            ServerMessage::GrantReply { stamp, player, fence, verdict: Verdict::Held, .. }
+            ServerMessage::GrantReply { stamp, hash, player, fence, verdict: Verdict::Held, .. }
                 if stamp.is_change =>
             {
-                let floor = self.floors.get(&(*node, *player)).filter(|(_, at)| now - at < FLOOR_MS);
-                if let Some((floor, _)) = floor.filter(|(floor, _)| fence < floor) {
-                    return Err(format!("{node} holds fence {fence} under the floor {floor}"));
-                }
+                return self.comes(*node, *hash, *player, *fence, now);
+            }
+            ServerMessage::Joined { entry, .. } => {
+                return self.comes(*node, entry.hash, entry.player, entry.fence, now);
             }
             _ => {}
         }
@@ -97,6 +120,61 @@ impl Checker for OneSessionInTheEnd {
             }
         }
         Ok(())
+    }
+}
+
+/// §10.8: after faults stop, an account's live session is the one with the highest fence: nothing newer is held or lives beside it.
+pub(super) struct HighestFenceWins;
+
+impl Checker for HighestFenceWins {
+    fn name(&self) -> &'static str {
+        "highest-fence-wins"
+    }
+
+    fn check(&mut self, fact: &Fact, truth: &Truth, _now: Ms) -> Result<(), String> {
+        let Fact::Phase(Phase::Settled) = fact else { return Ok(()) };
+        let mut newest: BTreeMap<i64, (Fence, NodeId)> = BTreeMap::new();
+        let up = || truth.processes.iter().filter(|(_, process)| process.is_up);
+        for (node, process) in up() {
+            let held = process.held.values().map(|(player, fence)| (truth.owner(*player), *fence));
+            let live = process.live.values().map(|session| (session.account, session.fence));
+            for (account, fence) in held.chain(live) {
+                let known = newest.entry(account).or_insert((fence, *node));
+                *known = (*known).max((fence, *node));
+            }
+        }
+        for (node, process) in up() {
+            for session in process.live.values() {
+                if let Some((fence, at)) = newest.get(&session.account).filter(|(f, _)| *f > session.fence) {
+                    let account = session.account;
+                    return Err(format!("account={account} lives at {node}, with fence {fence} at {at}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A token that a client was told of is never taken back as if nobody knew it.
+pub(super) struct ToldIsNotCancelled;
+
+impl Checker for ToldIsNotCancelled {
+    fn name(&self) -> &'static str {
+        "told-is-not-cancelled"
+    }
+
+    fn check(&mut self, fact: &Fact, truth: &Truth, _now: Ms) -> Result<(), String> {
+        let Fact::Ordered { node, to } = fact else { return Ok(()) };
+        let Order::End(end) = &to.order else { return Ok(()) };
+        if end.reason != Code::Cancelled {
+            return Ok(());
+        }
+        let is_told =
+            |hash: &&TokenHash| truth.grants.get(hash).is_some_and(|grant| grant.answered.is_some());
+        match end.hashes.iter().find(is_told) {
+            Some(hash) => Err(format!("{node} cancels {hash}, which its client was told of")),
+            None => Ok(()),
+        }
     }
 }
 

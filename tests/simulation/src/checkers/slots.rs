@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::ids::{BootId, PlayerId, ServerId, TokenHash};
-use shared_msgs::messages::{Occupancy, Order, ServerMessage, Stamp};
+use shared_msgs::limits;
+use shared_msgs::messages::{Occupancy, Order, ServerMessage, Verdict};
 
 use super::Checker;
+use super::heard::{Doors, stamp_of};
 use crate::facts::{Fact, Ms, NodeId};
 use crate::truth::Truth;
 
-/// §10.5: players + held ≤ max_players on every server, always: by its own word, and by a count of its sessions and grants.
+/// §10.5: players + held ≤ max_players on every server, always: by its own word, and by a count of its sessions and grants; the two agree.
 pub(super) struct NeverOverCapacity;
 
 impl Checker for NeverOverCapacity {
@@ -28,19 +30,15 @@ impl Checker for NeverOverCapacity {
         if says > max || taken > max as usize || process.live.len() > live.len() {
             return Err(format!("{node} has {says} taken by its word, {taken} by count, of {max}"));
         }
+        // A session whose client has gone before its welcome came is over, and the gate hears of it a step later.
+        let leaving: BTreeSet<PlayerId> = process.leaving.values().copied().collect();
+        let held = held.iter().filter(|player| !live.contains(player) && !leaving.contains(player)).count();
+        let counted = (live.len() + leaving.len(), held, process.parked.len());
+        let said = [occupancy.players, occupancy.held, occupancy.parked].map(|n| n as usize);
+        if said != <[usize; 3]>::from(counted) {
+            return Err(format!("{node} says {said:?} in game, held and parked; by count {counted:?}"));
+        }
         Ok(())
-    }
-}
-
-pub(super) fn stamp_of(message: &ServerMessage) -> Option<&Stamp> {
-    match message {
-        ServerMessage::Status(status) => Some(&status.stamp),
-        ServerMessage::Gone { .. } => None,
-        ServerMessage::GrantReply { stamp, .. }
-        | ServerMessage::Ended { stamp, .. }
-        | ServerMessage::Joined { stamp, .. }
-        | ServerMessage::Left { stamp, .. }
-        | ServerMessage::RosterPage { stamp, .. } => Some(stamp),
     }
 }
 
@@ -60,67 +58,89 @@ impl Checker for NewestOccupancyCounts {
         let Fact::Heard { node, from, message, believed: Some((boot, slots)) } = fact else { return Ok(()) };
         let Some(stamp) = stamp_of(message).filter(|stamp| stamp.boot == *boot) else { return Ok(()) };
         let key = (*node, from.server.clone());
+        // How many wait is no part of a revision.
+        let slots_of = |o: &Occupancy| (o.players, o.held);
         let before = self.newest.get(&key).filter(|(known, _, _)| known == boot);
         if let Some((_, _, before)) = before.filter(|(_, rev, _)| stamp.rev < *rev) {
-            // How many wait is no part of a revision.
-            let slots_of = |o: &Occupancy| (o.players, o.held);
             if slots_of(before) != slots_of(slots) {
                 return Err(format!("{node} believes an old word of {}: rev={}", from.server, stamp.rev));
             }
             return Ok(());
+        }
+        if slots_of(&stamp.occupancy) != slots_of(slots) {
+            return Err(format!("{node} passes over the newest word of {}: rev={}", from.server, stamp.rev));
         }
         self.newest.insert(key, (*boot, stamp.rev, *slots));
         Ok(())
     }
 }
 
-/// Rule 2: nobody is sent where, as far as the hub has heard, no slot is free: its own unanswered grants count as taken.
+/// Rule 2: nobody is sent where, as far as the hub has heard, no slot is free: its own grants count as taken until they are answered, and
+/// those that it took back until the server has said that they are over.
 #[derive(Default)]
 pub(super) struct FreeSlotsAreCounted {
-    /// With the boot that counts: when another one does, all is forgotten.
-    doors: BTreeMap<(NodeId, ServerId), (BootId, Door)>,
-    seen: BTreeSet<TokenHash>,
+    doors: Doors,
+    promises: BTreeMap<(NodeId, ServerId), Promises>,
+    /// When each grant was first sent.
+    sent: BTreeMap<TokenHash, Ms>,
 }
 
-/// One boot of a server, as one hub knows it.
-#[derive(Default)]
-struct Door {
-    slots: Option<Occupancy>,
-    /// Granted and not answered.
-    open: BTreeMap<TokenHash, PlayerId>,
-    /// Whoever has or had something there may take over its own slot.
-    known: BTreeSet<PlayerId>,
+/// What one hub has promised at one boot of a server.
+struct Promises {
+    boot: BootId,
+    slots: Occupancy,
+    open: BTreeMap<TokenHash, Promise>,
 }
 
-impl Door {
+#[derive(Clone, Copy)]
+struct Promise {
+    player: PlayerId,
+    /// When it was made: nothing of it can be left after a while, whatever the clocks.
+    at: Ms,
+    /// The server has not said that it is in its own count.
+    counts: bool,
+    is_taken_back: bool,
+}
+
+const CLOSED_MS: Ms = limits::CLOSED_LIFE.as_secs() * 1_000;
+
+impl Promises {
     fn hear(&mut self, message: &ServerMessage) {
-        let mut settle = |hash: &TokenHash, player: PlayerId| {
-            self.open.remove(hash);
-            self.known.insert(player);
-        };
         match message {
-            ServerMessage::GrantReply { hash, player, .. } => settle(hash, *player),
+            ServerMessage::GrantReply { hash, verdict: Verdict::Refused(_), .. } => {
+                self.open.remove(hash);
+            }
+            ServerMessage::GrantReply { hash, .. } => {
+                self.open.retain(|other, promise| other != hash || promise.is_taken_back);
+            }
             ServerMessage::Joined { entry, .. } | ServerMessage::Left { entry, .. } => {
-                settle(&entry.hash, entry.player);
+                self.shown(entry.hash);
             }
             ServerMessage::RosterPage { entries, .. } => {
-                for entry in entries {
-                    settle(&entry.hash, entry.player);
-                }
+                entries.iter().for_each(|entry| self.shown(entry.hash));
             }
-            ServerMessage::Status(_) | ServerMessage::Gone { .. } | ServerMessage::Ended { .. } => {}
+            ServerMessage::Ended { hashes, .. } => self.open.retain(|hash, _| !hashes.contains(hash)),
+            ServerMessage::Status(_) | ServerMessage::Gone { .. } => {}
+        }
+    }
+
+    /// It is, or was, in the server's own count.
+    fn shown(&mut self, hash: TokenHash) {
+        if let Some(promise) = self.open.get_mut(&hash) {
+            promise.counts = promise.is_taken_back;
         }
     }
 
     /// Takes a new grant in. `Err` tells how many slots were taken by others, and of how many.
-    fn grant(&mut self, hash: TokenHash, player: PlayerId) -> Result<(), (usize, u32)> {
-        let others: BTreeSet<_> = self.open.values().filter(|other| **other != player).collect();
-        let is_own = self.known.contains(&player) || self.open.values().any(|other| *other == player);
-        let Some(slots) = self.slots else { return Ok(()) };
-        let taken = (slots.players + slots.held) as usize + others.len();
-        self.open.insert(hash, player);
-        let is_full = taken >= slots.max_players as usize && !is_own;
-        if is_full { Err((taken, slots.max_players)) } else { Ok(()) }
+    fn grant(&mut self, hash: TokenHash, player: PlayerId, lives: bool, now: Ms) -> Result<(), (usize, u32)> {
+        self.open.retain(|_, promise| now - promise.at < CLOSED_MS);
+        let is_own = lives || self.open.values().any(|promise| promise.player == player);
+        let counting = self.open.values().filter(|promise| promise.counts);
+        let players: BTreeSet<PlayerId> = counting.map(|promise| promise.player).collect();
+        let taken = (self.slots.players + self.slots.held) as usize + players.len();
+        self.open.insert(hash, Promise { player, at: now, counts: true, is_taken_back: false });
+        let max = self.slots.max_players;
+        if taken >= max as usize && !is_own { Err((taken, max)) } else { Ok(()) }
     }
 }
 
@@ -129,33 +149,41 @@ impl Checker for FreeSlotsAreCounted {
         "free-slots-are-counted"
     }
 
-    fn check(&mut self, fact: &Fact, _truth: &Truth, _now: Ms) -> Result<(), String> {
+    fn check(&mut self, fact: &Fact, _truth: &Truth, now: Ms) -> Result<(), String> {
+        self.doors.learn(fact);
         match fact {
             Fact::Heard { node, from, message, believed: Some((boot, slots)) } => {
-                let key = (*node, from.server.clone());
-                let (current, door) = self.doors.entry(key).or_insert_with(|| (*boot, Door::default()));
-                if current != boot {
-                    (*current, *door) = (*boot, Door::default());
+                let new = || Promises { boot: *boot, slots: *slots, open: BTreeMap::new() };
+                let promises = self.promises.entry((*node, from.server.clone())).or_insert_with(new);
+                if promises.boot != *boot {
+                    *promises = new();
                 }
                 if message.boot() == *boot {
-                    door.slots = Some(*slots);
-                    door.hear(message);
+                    promises.slots = *slots;
+                    promises.hear(message);
                 }
             }
             Fact::Ordered { node, to } => {
-                let door = self.doors.get_mut(&(*node, to.server.clone()));
-                let Some((_, door)) = door.filter(|(boot, _)| *boot == to.boot) else { return Ok(()) };
+                let promises = self.promises.get_mut(&(*node, to.server.clone()));
+                let Some(promises) = promises.filter(|promises| promises.boot == to.boot) else {
+                    return Ok(());
+                };
                 match &to.order {
-                    Order::Grant(grant) if self.seen.insert(grant.hash) => {
-                        let granted = door.grant(grant.hash, grant.player);
+                    Order::Grant(grant) if !self.sent.contains_key(&grant.hash) => {
+                        self.sent.insert(grant.hash, now);
+                        let door = self.doors.get(*node, &to.server, to.boot);
+                        let lives = door.is_some_and(|door| door.has_player(grant.player));
+                        let granted = promises.grant(grant.hash, grant.player, lives, now);
                         return granted.map_err(|(taken, max)| {
                             format!("{node} grants at {} with {taken} of {max} taken", to.server)
                         });
                     }
-                    // Taken back, and its slot the player's own until the server has answered.
                     Order::End(end) => {
-                        let taken_back = end.hashes.iter().filter_map(|hash| door.open.remove(hash));
-                        door.known.extend(taken_back.collect::<Vec<_>>());
+                        for hash in &end.hashes {
+                            let at = self.sent.get(hash).copied().unwrap_or_default();
+                            let back = Promise { player: end.player, at, counts: true, is_taken_back: true };
+                            promises.open.insert(*hash, back);
+                        }
                     }
                     _ => {}
                 }
