@@ -1,6 +1,9 @@
 //! Accounts, HTTP API, embedded MQTT broker and the handover to game servers.
 
 pub mod accounts;
+#[cfg(test)]
+#[path = "../../shared-msgs/src/properties/altered.rs"]
+mod altered;
 pub mod bus;
 pub mod cli;
 pub mod config;
