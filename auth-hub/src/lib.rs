@@ -8,6 +8,7 @@ pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod fleet;
+mod folder;
 pub mod handover;
 pub mod heartbeat;
 pub mod http;
