@@ -116,9 +116,10 @@ async fn one_run(
     let mut process = Process::start("hub", &strace.to_string_lossy(), &args, &env, dir)?;
     let ready = process.ready().await?;
     // strace does not hand signals on.
-    let tracer = process.id().context("strace has ended")?;
-    let children = std::fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children"))?;
-    let tracee = Tracee(children.trim().parse().with_context(|| format!("one child, not {children:?}"))?);
+    let strace_id = process.id().context("strace has ended")?;
+    let children = std::fs::read_to_string(format!("/proc/{strace_id}/task/{strace_id}/children"))?;
+    let hub_process =
+        Tracee(children.trim().parse().with_context(|| format!("one child, not {children:?}"))?);
 
     let http = Process::addr(&ready, "http")?;
     let mut clients = JoinSet::new();
@@ -134,12 +135,12 @@ async fn one_run(
     while let Some(done) = tokio::time::timeout(PATIENCE, clients.join_next()).await? {
         done??;
     }
-    let asked = std::process::Command::new("kill").args(["-TERM", &tracee.0.to_string()]).status()?;
+    let asked = std::process::Command::new("kill").args(["-TERM", &hub_process.0.to_string()]).status()?;
     ensure!(asked.success(), "the hub is gone");
     let code = process.exit_code(PATIENCE).await?;
     ensure!(code == Some(0), "the hub ended with {code:?}:\n{}", process.tail());
     // Its id may be somebody else's from now on.
-    std::mem::forget(tracee);
+    std::mem::forget(hub_process);
     Ok(())
 }
 
