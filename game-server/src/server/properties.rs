@@ -76,6 +76,9 @@ fn expected(mut bytes: &[u8]) -> (Vec<ClientFrame>, String) {
 }
 
 /// A client's whole life on the wire.
+///
+/// # Panics
+/// Never: its frames are within their limits.
 pub fn seeds() -> Vec<Vec<u8>> {
     let hello = Hello { version: 1, token: "t".repeat(76), build: "1.2".into(), app_data: vec![0; 700] };
     let newer = [0, 0, 0, 3, 9, 1, 2];

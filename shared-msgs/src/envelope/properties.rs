@@ -90,17 +90,17 @@ pub fn envelope(topic: u8, payload: &[u8]) {
     opener.open(topic, &all, &first, NOW, key_for).expect("genuine");
 
     let before = opener.memory();
-    let opened = opener.open(topic, &all, payload, NOW, key_for);
+    let outcome = opener.open(topic, &all, payload, NOW, key_for);
     let genuine = SEALED.iter().find(|sealed| sealed.topic == n && sealed.payload == payload);
-    match (opened, genuine) {
-        (Ok(opened), Some(sealed)) if !sealed.spent => {
-            assert_eq!((opened.purpose, opened.issued_at), (sealed.purpose, NOW));
-            assert_eq!(opened.batch, Sealed::batch(n, sealed.purpose));
+    match (outcome, genuine) {
+        (Ok(read), Some(sealed)) if !sealed.spent => {
+            assert_eq!((read.purpose, read.issued_at), (sealed.purpose, NOW));
+            assert_eq!(read.batch, Sealed::batch(n, sealed.purpose));
             let again = opener.open(topic, &all, payload, NOW, key_for);
             assert_eq!(again, Err(OpenError::Replayed), "opened twice");
         }
         (Err(OpenError::Replayed), Some(sealed)) if sealed.spent => assert_eq!(opener.memory(), before),
         (Err(_), None) => assert_eq!(opener.memory(), before, "a forgery left a trace"),
-        (opened, genuine) => panic!("{opened:?}, yet genuine: {}", genuine.is_some()),
+        (outcome, genuine) => panic!("{outcome:?}, yet genuine: {}", genuine.is_some()),
     }
 }
