@@ -9,11 +9,12 @@ use std::path::Path;
 
 use crate::clock::UnixMs;
 use crate::codec;
-use crate::frames::{self, Frame, FrameError, LENGTH_BYTES};
-use crate::ids::{BootId, ServerId};
+use crate::codes::Code;
+use crate::frames::{self, ClientFrame, Frame, FrameError, Hello, LENGTH_BYTES};
+use crate::ids::{BootId, Fence, PlayerId, ServerId, TokenHash};
 use crate::keys::FleetKeys;
 use crate::limits;
-use crate::messages::Message;
+use crate::messages::{End, HubMessage, Message, Occupancy, Order, ServerMessage, Stamp};
 use crate::rng::SeededRng;
 use crate::token::{Token, TokenError, TokenTag};
 
@@ -35,6 +36,39 @@ pub fn golden(prefix: &str) -> Vec<Vec<u8>> {
         digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, d| byte << 4 | d.to_le_bytes()[0])).collect()
     })
     .collect()
+}
+
+/// Well-formed but for one thing: over a limit. Batches and, after them, frames.
+///
+/// # Panics
+/// When one cannot be written.
+pub fn over_limits() -> [Vec<Vec<u8>>; 2] {
+    let (boot, player) = (BootId::default(), PlayerId([1; 16]));
+    let stamp = Stamp { boot, rev: 1, is_change: false, occupancy: Occupancy::default() };
+    let hashes = vec![TokenHash([2; 32]); limits::END_HASHES_MAX + 1];
+    let end =
+        End { player, below: Fence::ZERO, hashes: hashes.clone(), reason: Code::Banned, save_within_ms: 0 };
+    let page = ServerMessage::RosterPage { stamp, request: 1, page: 1, pages: 1, entries: Vec::new() };
+    let batches = [
+        postcard::to_stdvec(&ServerMessage::Ended { stamp, player, below: Fence::ZERO, hashes }),
+        postcard::to_stdvec(&page),
+        postcard::to_stdvec(&HubMessage::Order { boot, order: Order::End(end) }),
+    ];
+    let hello = Hello { version: 1, token: String::new(), build: String::new(), app_data: Vec::new() };
+    let frames = [
+        postcard::to_stdvec(&ClientFrame::Hello(Hello { token: "t".repeat(81), ..hello.clone() })),
+        postcard::to_stdvec(&ClientFrame::Hello(Hello { build: "b".repeat(65), ..hello.clone() })),
+        postcard::to_stdvec(&ClientFrame::Hello(Hello { app_data: vec![0; 1025], ..hello })),
+    ];
+    let batches = batches.map(|body| {
+        let body = [vec![limits::MSG_VERSION], body.expect("plain data")].concat();
+        [u16::try_from(body.len()).expect("short").to_be_bytes().to_vec(), body].concat()
+    });
+    let frames = frames.map(|body| {
+        let body = body.expect("plain data");
+        [u32::try_from(body.len()).expect("short").to_be_bytes().to_vec(), body].concat()
+    });
+    [batches.into(), frames.into()]
 }
 
 /// A batch: every byte is accounted for, what was understood can be said again and is then understood the same, in no more bytes.

@@ -3,10 +3,10 @@
 
 use game_server::server::properties::{seeds, stream};
 use shared_msgs::frames::{ClientFrame, ServerFrame};
-use shared_msgs::properties::{frame, golden};
+use shared_msgs::properties::{frame, golden, over_limits};
 
 libfuzzer_sys::fuzz_target!(
-    init: hub_fuzz::seed("frames", golden("frame-").into_iter().chain(seeds())),
+    init: hub_fuzz::seed("frames", golden("frame-").into_iter().chain(seeds()).chain(over_limits()[1].clone())),
     |bytes: &[u8]| {
         frame::<ClientFrame>(bytes);
         frame::<ServerFrame>(bytes);
