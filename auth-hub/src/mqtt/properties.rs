@@ -204,13 +204,17 @@ pub fn stream(bytes: &[u8]) {
 }
 
 fn publish(topic: &str, id: u16) -> Packet {
-    // rumqttd's own form: flags, packet id, topic with its length, payload.
-    let head =
-        [&[0x32][..], &id.to_be_bytes(), &u16::try_from(topic.len()).expect("short").to_be_bytes()].concat();
-    Packet::Publish(Publish::deserialize(Bytes::from([&head, topic.as_bytes(), b"payload"].concat())), None)
+    publish_with(0x32, topic, id, b"payload")
 }
 
-/// Whole connections, of a server and of a hub, and a CONNECT with a will.
+fn publish_with(first: u8, topic: &str, id: u16, payload: &[u8]) -> Packet {
+    // rumqttd's own form: flags, packet id, topic with its length, payload.
+    let head =
+        [&[first][..], &id.to_be_bytes(), &u16::try_from(topic.len()).expect("short").to_be_bytes()].concat();
+    Packet::Publish(Publish::deserialize(Bytes::from([&head, topic.as_bytes(), payload].concat())), None)
+}
+
+/// Whole connections, of a server, of a hub and of one with a will; then packets that must not get through, each behind a CONNECT.
 pub fn seeds() -> Vec<Vec<u8>> {
     let connect = |user: &str, client_id: &str, will| {
         let connect = Connect { keep_alive: 30, client_id: client_id.into(), clean_session: true };
@@ -257,7 +261,20 @@ pub fn seeds() -> Vec<Vec<u8>> {
     ];
     let with_will =
         vec![connect("alpha", "gs-alpha", Some(will)), publish("handover/v1/servers/alpha/events", 1)];
-    [server, hub, with_will].map(bytes_of).into()
+    let events = "handover/v1/servers/alpha/events";
+    let spoilt = [
+        publish_with(0x3a, events, 1, b"a duplicate, which does get through"),
+        publish_with(0x33, events, 1, b"retained"),
+        publish_with(0x34, events, 1, b"QoS 2"),
+        publish_with(0x30, events, 0, b""),
+        publish_with(0x30, events, 0, &vec![0; PAYLOAD_BYTES_MAX + 1]),
+        publish_with(0x30, "handover/v1/servers/beta/events", 0, b"another's"),
+        publish_with(0x30, "\u{e9}", 0, b"no topic of ours"),
+        subscribe(&["#", "$share/g/a", STATUS_FILTER]),
+        ack(1),
+    ];
+    let spoilt = spoilt.map(|packet| vec![connect("alpha", "gs-alpha", None), packet]);
+    [server, hub, with_will].into_iter().chain(spoilt).map(bytes_of).collect()
 }
 
 fn bytes_of(packets: Vec<Packet>) -> Vec<u8> {
@@ -274,6 +291,11 @@ mod tests {
 
     use super::*;
     use crate::altered::altered;
+
+    #[test]
+    fn every_seed_as_it_is() {
+        seeds().iter().for_each(|bytes| stream(bytes));
+    }
 
     proptest! {
         #[test]
