@@ -88,10 +88,7 @@ fn load(path: &Path) -> Result<FleetKeys, KeyFileError> {
 
 fn create(path: &Path, rng: &dyn Rng) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)?;
+    crate::folder::create_private(folder)?;
 
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let draft = folder.join(format!(".{name}.{:016x}", u64::from_be_bytes(rng.array())));

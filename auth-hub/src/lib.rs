@@ -1,10 +1,14 @@
 //! Accounts, HTTP API, embedded MQTT broker and the handover to game servers.
 
 pub mod accounts;
+#[cfg(test)]
+#[path = "../../shared-msgs/src/properties/altered.rs"]
+mod altered;
 pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod fleet;
+mod folder;
 pub mod handover;
 pub mod heartbeat;
 pub mod http;

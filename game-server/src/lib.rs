@@ -31,6 +31,9 @@
 //!
 //! Inside, all that is decided is decided in [`gate`]; [`server`] is the reference server.
 
+#[cfg(test)]
+#[path = "../../shared-msgs/src/properties/altered.rs"]
+mod altered;
 pub mod bus;
 mod config;
 mod events;

@@ -7,6 +7,8 @@ mod connection;
 mod frame_io;
 mod listener;
 mod metrics;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod settings;
 pub mod world;
 

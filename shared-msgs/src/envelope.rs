@@ -287,5 +287,7 @@ impl Opener {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub mod link;
 pub mod messages;
 #[cfg(feature = "process")]
 pub mod process;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod replay;
 pub mod rng;
 pub mod token;

@@ -44,11 +44,7 @@ impl FromRequest<HttpState> for Fields {
         if !is_json {
             return Err(Problem::new(Kind::UnsupportedMediaType));
         }
-        // serde's own words may quote the body, and with it a password.
-        serde_json::from_slice(&body).map(Self).map_err(|err| {
-            let detail = format!("not a JSON object, see line {}, column {}", err.line(), err.column());
-            Problem::because(Kind::MalformedRequest, detail)
-        })
+        Self::read(&body)
     }
 }
 
@@ -62,6 +58,15 @@ fn is_json(request: &Request) -> bool {
 }
 
 impl Fields {
+    /// The members of a body.
+    pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
+        // serde's own words may quote the body, and with it a password.
+        serde_json::from_slice(body).map(Self).map_err(|err| {
+            let detail = format!("not a JSON object, see line {}, column {}", err.line(), err.column());
+            Problem::because(Kind::MalformedRequest, detail)
+        })
+    }
+
     /// A member that must be there.
     pub(super) fn text(&mut self, name: &'static str) -> Result<String, Problem> {
         self.optional_text(name)?.ok_or_else(|| invalid(name, "is missing"))

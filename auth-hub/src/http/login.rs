@@ -28,13 +28,13 @@ struct LoginReply<'a> {
 }
 
 /// What a client asks. No `Debug`.
-struct LoginRequest {
+pub(super) struct LoginRequest {
     /// `None` for a text that nobody can have registered.
-    login: Option<LoginName>,
+    pub(super) login: Option<LoginName>,
     /// `None` for one that nobody can have set.
-    password: Option<Password>,
+    pub(super) password: Option<Password>,
     /// `None` when a session is all they want.
-    wishes: Option<Wishes>,
+    pub(super) wishes: Option<Wishes>,
 }
 
 impl TryFrom<Fields> for LoginRequest {

@@ -13,6 +13,8 @@ mod handover;
 mod health;
 mod login;
 mod problem;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod register;
 mod serve;
 mod servers;

@@ -230,6 +230,12 @@ impl Problem {
         Self { access: Some(access), ..self }
     }
 
+    /// What people are told.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
     pub(super) const fn handover(&self) -> Option<HandoverId> {
         self.handover
     }

@@ -29,22 +29,35 @@ impl From<&Account> for Registered {
     }
 }
 
+/// What a client asks. No `Debug`.
+pub(super) struct RegisterRequest {
+    pub(super) login: LoginName,
+    pub(super) password: Password,
+    pub(super) display_name: DisplayName,
+}
+
+impl TryFrom<Fields> for RegisterRequest {
+    type Error = Problem;
+    fn try_from(mut fields: Fields) -> Result<Self, Problem> {
+        let login = fields.text("login")?;
+        let password =
+            Password::new(fields.text("password")?).map_err(|err| because(Kind::InvalidPassword, &err))?;
+        let display_name = fields.optional_text("display_name")?.unwrap_or_else(|| login.clone());
+        let login = login.parse().map_err(|err| because(Kind::InvalidLogin, &err))?;
+        let display_name = display_name.parse().map_err(|err| because(Kind::InvalidDisplayName, &err))?;
+        Ok(Self { login, password, display_name })
+    }
+}
+
 pub(super) async fn register(
     State(state): State<HttpState>,
     FromAddress(address): FromAddress,
-    mut fields: Fields,
+    fields: Fields,
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
     if !state.settings().registration_open {
         return Err(Problem::new(Kind::RegistrationClosed));
     }
-    let login = fields.text("login")?;
-    let password = Password::new(fields.text("password")?)
-        .map_err(|err| Problem::because(Kind::InvalidPassword, err.to_string()))?;
-    let display_name = fields.optional_text("display_name")?.unwrap_or_else(|| login.clone());
-    let login: LoginName = login.parse().map_err(|err| because(Kind::InvalidLogin, &err))?;
-    let display_name: DisplayName =
-        display_name.parse().map_err(|err| because(Kind::InvalidDisplayName, &err))?;
-
+    let RegisterRequest { login, password, display_name } = fields.try_into()?;
     let verdict = state.registrations().attempt(&login, address, state.mono());
     if let Verdict::Denied { retry_after } = verdict {
         return Err(Problem::retry(Kind::TooManyAttempts, retry_after));

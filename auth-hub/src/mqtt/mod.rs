@@ -21,6 +21,8 @@ mod config;
 mod connect;
 mod exchange;
 mod listener;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod registry;
 mod router;
 mod session;

@@ -4,5 +4,7 @@
 //! signature and before its expiry; whether the account may still play is for the caller to ask, every time.
 
 mod access_token;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 
 pub use access_token::{AccessError, AccessToken, AccessTokens};

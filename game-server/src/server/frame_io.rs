@@ -37,6 +37,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { from, buffer: Vec::new() }
     }
 
+    /// What it holds in memory.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The next frame that we know. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<ClientFrame, ReadError> {
         loop {

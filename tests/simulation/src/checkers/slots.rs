@@ -117,7 +117,9 @@ impl Promises {
                 self.shown(entry.hash);
             }
             ServerMessage::RosterPage { entries, .. } => {
-                entries.iter().for_each(|entry| self.shown(entry.hash));
+                for entry in entries {
+                    self.shown(entry.hash);
+                }
             }
             ServerMessage::Ended { hashes, .. } => self.open.retain(|hash, _| !hashes.contains(hash)),
             ServerMessage::Status(_) | ServerMessage::Gone { .. } => {}
