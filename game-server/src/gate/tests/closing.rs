@@ -26,7 +26,7 @@ fn a_drain_answers_who_waits_takes_back_what_is_held_and_lets_players_finish() {
     bench.grant(&held);
     bench.show(&early);
     let out = bench.order(Order::Drain { within_ms: 0 });
-    assert_eq!(draining(&out), [None]);
+    assert_eq!((draining(&out), drained(&out)), (vec![None], None));
     assert_eq!(refused(&out), Code::ServerDraining);
     assert_eq!(replies(&out), [(Verdict::Refused(Code::ServerDraining), true)]);
     assert_eq!(refused(&bench.show(&later)), Code::ServerDraining);
