@@ -137,6 +137,27 @@ fn at_the_bound_of_marks_grants_are_refused_and_stay_refused_and_nothing_is_forg
 }
 
 #[test]
+fn a_refusal_without_a_mark_keeps_out_what_expires_as_early_until_that_is_safely_over() {
+    let mut bench = Bench::with(9, |config| config.marks_max = 3);
+    for who in 1..=3 {
+        bench.enter(who, 1);
+    }
+    bench.pass(ms(10));
+    let [first, second] = [bench.issue(4, 1), bench.issue(5, 1)];
+    let full = [(Verdict::Refused(Code::ServerOverloaded), false)];
+    for unmarked in [&first, &second] {
+        assert_eq!(replies(&bench.grant(unmarked)), full);
+    }
+    bench.pass(just_under(limits::CLOSED_LIFE));
+    let later = bench.issue(6, 1);
+    assert_eq!(replies(&bench.grant(&later)), [(Verdict::Held, true)], "this one was never refused");
+    bench.now.unix = UnixMs(START);
+    assert_eq!(replies(&bench.grant(&first)), full);
+    bench.pass(ms(1));
+    assert_eq!(replies(&bench.grant(&second)), [(Verdict::Held, true)]);
+}
+
+#[test]
 fn orders_for_another_boot_are_ignored_and_counted() {
     let mut bench = Bench::new(1);
     let issued = bench.issue(1, 1);
