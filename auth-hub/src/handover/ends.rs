@@ -260,6 +260,17 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_is_that_of_the_highest_fence_and_an_equal_one_does_not_change_it() {
+        let mut ends = Ends::default();
+        let owed = [(5, Code::Superseded, Code::Superseded), (5, Code::Cancelled, Code::Superseded)];
+        for (below, reason, told) in owed.into_iter().chain([(6, Code::Banned, Code::Banned)]) {
+            ends.owe(Debt { reason, ..debt(1, below, &[1]) });
+            let (_, end, _) = ends.next_send(&debt(1, 0, &[]).key, Mono(0)).unwrap();
+            assert_eq!(end.reason, told);
+        }
+    }
+
+    #[test]
     fn an_answer_nobody_asked_for_leaves_no_trace() {
         let mut ends = Ends::default();
         assert!(!answer(&mut ends, &debt(1, 5, &[1])));

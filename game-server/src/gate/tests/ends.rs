@@ -11,6 +11,7 @@ fn an_end_before_its_grant_closes_the_hash() {
     bench.show(&issued);
     let out = bench.end(1, Fence::ZERO, &[issued.grant.hash]);
     assert_eq!((ended(&out), refused(&out)), (1, Code::Superseded));
+    assert_eq!(bench.gate.marks.len(), 1, "the hash alone, no floor");
     assert_eq!(replies(&bench.grant(&issued)), [(Verdict::Refused(Code::Superseded), false)]);
     assert_eq!(refused(&bench.show(&issued)), Code::Superseded);
 }

@@ -94,6 +94,18 @@ fn a_retry_gets_the_slot_even_while_its_first_grant_is_unanswered() {
 }
 
 #[test]
+fn a_promise_on_another_server_is_no_slot_on_this_one() {
+    let mut rig = Rig::with(&[("a", 1), ("b", 1)]);
+    rig.play(2, "a");
+    rig.peer("b").is_silent = true;
+    let first = rig.ask_for(1, Some("b"));
+    rig.run(300);
+    assert!(!rig.confirmed(first), "its grant is still open");
+    let second = rig.ask_for(1, Some("a"));
+    assert_eq!(rig.why(second), NoPlace::ServerFull);
+}
+
+#[test]
 fn the_retry_of_a_player_in_game_is_not_kept_out_by_the_first_retry() {
     let mut rig = Rig::with(&[("a", 1)]);
     rig.play(1, "a");
