@@ -271,6 +271,25 @@ mod tests {
     }
 
     #[test]
+    fn answers_and_dead_hashes_are_forgotten_when_their_time_is_over_and_nothing_shows_them() {
+        let mut ends = Ends::default();
+        ends.owe(debt(1, 5, &[1]));
+        answer(&mut ends, &debt(1, 5, &[1]));
+        let later = Mono(1) + limits::CLOSED_LIFE;
+        let just_before = Mono(later.0 - 1);
+        for (now, is_shown, left) in [
+            (Mono(99), false, 2),
+            (Mono(100), true, 2),
+            (Mono(100), false, 1),
+            (just_before, false, 1),
+            (later, false, 0),
+        ] {
+            ends.prune(now, |_, _| is_shown);
+            assert_eq!(ends.remembered(), left, "{now:?}");
+        }
+    }
+
+    #[test]
     fn an_answer_nobody_asked_for_leaves_no_trace() {
         let mut ends = Ends::default();
         assert!(!answer(&mut ends, &debt(1, 5, &[1])));

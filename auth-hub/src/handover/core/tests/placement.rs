@@ -94,12 +94,12 @@ fn two_missed_beats_stop_placement_and_the_next_one_restores_it() {
 #[test]
 fn a_backlog_of_old_statuses_revives_nobody() {
     let mut rig = Rig::with(&[]);
-    rig.wire = Box::new(|packet| if matches!(packet, Packet::ToHub(..)) { vec![6_001] } else { vec![0] });
+    rig.wire = Box::new(|packet| if matches!(packet, Packet::ToHub(..)) { vec![6_000] } else { vec![0] });
     rig.start(Peer::new("a", "r", 10, 1));
     for _ in 0..20 {
         rig.run(997);
         let id = rig.ask(1);
-        assert_eq!(rig.why(id), NoPlace::NoServerOnline, "every echo is older than a lease");
+        assert_eq!(rig.why(id), NoPlace::NoServerOnline, "every echo is as old as a lease");
     }
     assert_eq!(rig.core.lease_ends(), 1, "a lease that was not renewed ends once");
 }
