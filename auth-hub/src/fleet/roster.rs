@@ -248,6 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn each_change_that_comes_gives_those_behind_it_a_grace_of_their_own() {
+        let mut roster = with(&[1]);
+        roster.check(3, &digest(&[1, 2, 3]), true, at(100));
+        roster.apply(2, entry(2).player, entry(2).hash, Some(entry(2)), at(200));
+        assert!(roster.request_due(at(199).plus(GAP_GRACE)).is_none());
+        assert!(roster.request_due(at(200).plus(GAP_GRACE)).is_some());
+    }
+
+    #[test]
+    fn changes_that_undo_each_other_are_waited_for_all_the_same() {
+        let mut roster = with(&[1]);
+        roster.check(3, &digest(&[1]), true, at(100));
+        assert!(roster.request_due(at(100).plus(GAP_GRACE)).is_some());
+    }
+
+    #[test]
     fn lost_changes_are_asked_for_after_the_grace_or_at_once_after_a_gap_or_a_reconnect() {
         let mut late = with(&[1]);
         late.check(2, &digest(&[1, 2]), true, at(100));

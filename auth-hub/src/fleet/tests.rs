@@ -7,11 +7,11 @@ use shared_msgs::ids::{BootId, ServerId, StreamId};
 use shared_msgs::keys::KeyName;
 use shared_msgs::limits;
 use shared_msgs::messages::{
-    Occupancy, ProbeEcho, Profile, RosterDigest, ServerMessage, ServerState, Stamp, Status,
+    Occupancy, Order, ProbeEcho, Profile, RosterDigest, ServerMessage, ServerState, Stamp, Status,
 };
 
 use super::server::SUSPECT_AFTER;
-use super::{FORGET_AFTER, Fleet, News, Sender};
+use super::{Addressed, FORGET_AFTER, Fleet, News, Sender};
 
 fn at(after: Duration) -> Now {
     let ms = u64::try_from(after.as_millis()).unwrap();
@@ -19,10 +19,18 @@ fn at(after: Duration) -> Now {
 }
 
 fn status(fleet: &mut Fleet, server: &str, boot: u64, now: Now) -> Vec<News> {
-    status_with(fleet, server, boot, Vec::new(), now)
+    status_with(fleet, server, boot, None, now).0
 }
 
-fn status_with(fleet: &mut Fleet, server: &str, boot: u64, echoes: Vec<ProbeEcho>, now: Now) -> Vec<News> {
+/// A status that echoes this probe, with what the fleet then orders.
+fn status_with(
+    fleet: &mut Fleet,
+    server: &str,
+    boot: u64,
+    echo: Option<u64>,
+    now: Now,
+) -> (Vec<News>, Vec<Addressed>) {
+    let echo = echo.map(|n| ProbeEcho { hub: "hub-1".parse().unwrap(), n });
     let key = KeyName { epoch: 1, generation: 1 };
     let from = Sender { server: server.parse().unwrap(), stream: StreamId([1; 16]), key };
     let boot = BootId { started: UnixMs(boot), random: 0 };
@@ -40,9 +48,10 @@ fn status_with(fleet: &mut Fleet, server: &str, boot: u64, echoes: Vec<ProbeEcho
         state: ServerState::Online,
         load_percent: 0,
         digest: RosterDigest::default(),
-        echoes,
+        echoes: echo.into_iter().collect(),
     }));
-    fleet.on_message(&from, &message, now, &mut Vec::new())
+    let mut orders = Vec::new();
+    (fleet.on_message(&from, &message, now, &mut orders), orders)
 }
 
 fn names(fleet: &Fleet) -> Vec<&str> {
@@ -82,11 +91,12 @@ fn a_lost_server_is_remembered_for_a_while_and_then_forgotten() {
 fn a_server_is_fresh_for_two_beats_and_a_little_after_the_probe_it_answered() {
     let mut fleet = fleet();
     status(&mut fleet, "a", 1, at(Duration::ZERO));
-    let echo = ProbeEcho { hub: "hub-1".parse().unwrap(), n: 1 };
-    status_with(&mut fleet, "a", 1, vec![echo], at(Duration::from_secs(1)));
+    status_with(&mut fleet, "a", 1, Some(1), at(Duration::from_secs(1)));
     let state = |fleet: &Fleet, after| fleet.summaries(at(after))[0].state;
     assert_eq!(state(&fleet, just_before(SUSPECT_AFTER)), "online");
     assert_eq!(state(&fleet, SUSPECT_AFTER), "offline");
+    assert_eq!(fleet.tick(at(just_before(limits::LEASE)), &mut Vec::new()), [], "only suspect yet");
+    assert_eq!(fleet.tick(at(limits::LEASE), &mut Vec::new()), [News::LeaseEnded("a".parse().unwrap())]);
 }
 
 #[test]
@@ -105,4 +115,17 @@ fn a_server_nobody_remembers_is_news_of_a_boot() {
     assert_eq!(status(&mut fleet, "a", 1, at(Duration::ZERO)), [News::NewBoot(id.clone())]);
     assert_eq!(status(&mut fleet, "a", 1, at(Duration::ZERO)), []);
     assert_eq!(status(&mut fleet, "a", 2, at(Duration::ZERO)), [News::NewBoot(id)]);
+}
+
+#[test]
+fn each_older_boot_is_told_to_stop_only_once_the_newer_has_outlived_it() {
+    let mut fleet = fleet();
+    let says = [(9, Some(1)), (8, None), (9, Some(2)), (8, None), (7, None)];
+    status(&mut fleet, "a", 9, at(Duration::ZERO));
+    let told = (1..).zip(says).map(|(after, (boot, echo))| {
+        let now = at(Duration::from_secs(after));
+        let (_, orders) = status_with(&mut fleet, "a", boot, echo, now);
+        orders.iter().any(|order| matches!(order.order, Order::Superseded { .. }))
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [false, false, false, true, false]);
 }

@@ -129,6 +129,9 @@ fn owners_the_store_could_not_name_are_asked_for_again() {
     rig.recall_players();
     rig.run(70_000);
     assert_eq!(rig.core.people.owner(player), Some(AccountRow::from_raw(1)));
+    rig.forget_players();
+    rig.run(70_000);
+    assert_eq!(rig.core.people.owner(player), Some(AccountRow::from_raw(1)), "who plays stays known");
 }
 
 #[test]
