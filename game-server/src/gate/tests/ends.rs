@@ -24,6 +24,7 @@ fn an_end_takes_a_held_grant_back() {
     let out = bench.end(1, Fence::ZERO, &[issued.grant.hash]);
     assert_eq!((ended(&out), replies(&out)), (1, vec![(Verdict::Refused(Code::Superseded), true)]));
     assert_eq!(occupied(&bench), (0, 0, 0));
+    assert_eq!(bench.gate.deadlines.len(), 1, "its mark's");
     bench.enter(2, 2);
 }
 
