@@ -253,6 +253,7 @@ mod tests {
         assert!(ends.owe(debt(1, 5, &[])) && !ends.owe(debt(1, 5, &[])));
         assert!(!answer(&mut ends, &debt(2, 5, &[])), "another boot answered");
         assert!(answer(&mut ends, &debt(1, 5, &[])) && ends.is_empty());
+        assert!(ends.owe(debt(1, 0, &[1])) && answer(&mut ends, &debt(1, 0, &[1])), "a hash alone");
         assert!(!ends.owe(debt(1, 5, &[])) && !ends.owe(debt(1, 4, &[])));
         assert!(ends.owe(debt(1, 6, &[])));
         assert_eq!(ends.on_new_boot(&"a".parse().unwrap(), debt(2, 0, &[]).boot).len(), 1);

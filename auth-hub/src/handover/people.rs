@@ -53,3 +53,19 @@ impl People {
         self.owner.retain(|_, account| players.contains_key(account));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_player_is_asked_for_once_and_a_known_one_never() {
+        let mut people = People::default();
+        let (known, unknown) = (PlayerId([1; 16]), PlayerId([2; 16]));
+        people.learn(AccountRow::from_raw(1), "r".parse().unwrap(), known);
+        assert!(!people.must_ask(known));
+        assert!(people.must_ask(unknown) && !people.must_ask(unknown));
+        people.not_found(&[unknown]);
+        assert!(people.must_ask(unknown), "the store may know by now");
+    }
+}
