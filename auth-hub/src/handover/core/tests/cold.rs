@@ -135,6 +135,21 @@ fn owners_the_store_could_not_name_are_asked_for_again() {
 }
 
 #[test]
+fn an_owner_is_asked_for_once_however_often_the_roster_is_learnt_before_the_answer() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    rig.play(1, "a");
+    rig.restart_hub();
+    rig.store_answers = false;
+    rig.owners_asked.clear();
+    rig.run(3_000);
+    rig.restart_roster("a");
+    rig.run(3_000);
+    assert!(rig.peer("a").rosters_asked.len() > 1);
+    let player = rig.player(1, "r");
+    assert_eq!(rig.owners_asked.iter().filter(|asked| **asked == player).count(), 1);
+}
+
+#[test]
 fn a_hub_that_is_back_on_its_broker_probes_at_once() {
     let mut rig = Rig::with(&[("a", 10)]);
     rig.cut_off("a");

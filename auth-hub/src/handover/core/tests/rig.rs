@@ -44,6 +44,8 @@ pub(super) struct Rig {
     pub(super) store_takes_ceilings: bool,
     pub(super) ceiling: u64,
     pub(super) ceilings_asked: usize,
+    pub(super) owners_asked: Vec<PlayerId>,
+    pub(super) refusals: usize,
     pub(super) players: BTreeMap<(AccountRow, Realm), PlayerId>,
     pub(super) forgotten: BTreeMap<(AccountRow, Realm), PlayerId>,
     pub(super) asked: BTreeMap<HandoverId, Mono>,
@@ -87,6 +89,8 @@ impl Rig {
             store_takes_ceilings: true,
             ceiling: 0,
             ceilings_asked: 0,
+            owners_asked: Vec::new(),
+            refusals: 0,
             players: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -267,6 +271,7 @@ impl Rig {
                     self.fly(Packet::Stored(Input::Player { handover, account, realm, player }));
                 }
                 Effect::FindOwners(asked) => {
+                    self.owners_asked.extend(&asked);
                     let known = self.players.iter().filter(|(_, player)| asked.contains(player));
                     let found = known.map(|((account, realm), player)| (*player, *account, realm.clone()));
                     let found = found.collect();
@@ -280,7 +285,8 @@ impl Rig {
                     });
                     self.fly(Packet::Stored(Input::CeilingStored(stored)));
                 }
-                Effect::GrantRoundTrip { .. } | Effect::GrantRefused | Effect::Resent => {}
+                Effect::GrantRefused => self.refusals += 1,
+                Effect::GrantRoundTrip { .. } | Effect::Resent => {}
             }
         }
     }
