@@ -68,4 +68,16 @@ mod tests {
         people.not_found(&[unknown]);
         assert!(people.must_ask(unknown), "the store may know by now");
     }
+
+    #[test]
+    fn an_account_is_forgotten_with_its_players() {
+        let mut people = People::default();
+        let [kept, gone] = [1, 2].map(|n| (AccountRow::from_raw(n), PlayerId([n.to_be_bytes()[7]; 16])));
+        for (account, player) in [kept, gone] {
+            people.learn(account, "r".parse().unwrap(), player);
+        }
+        people.retain(|account, _| account == kept.0);
+        assert_eq!((people.owner(kept.1), people.owner(gone.1)), (Some(kept.0), None));
+        assert_eq!((people.of(kept.0).count(), people.of(gone.0).count()), (1, 0));
+    }
 }
