@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn an_account_is_forgotten_with_its_players() {
         let mut people = People::default();
-        let [kept, gone] = [1, 2].map(|n| (AccountRow::from_raw(n), PlayerId([n.to_be_bytes()[7]; 16])));
+        let [kept, gone] = [(1, 1), (2, 2)].map(|(row, n)| (AccountRow::from_raw(row), PlayerId([n; 16])));
         for (account, player) in [kept, gone] {
             people.learn(account, "r".parse().unwrap(), player);
         }
