@@ -193,6 +193,22 @@ fn no_server_and_full_servers_are_told_apart() {
 }
 
 #[test]
+fn the_region_asked_for_is_where_a_player_goes() {
+    let mut rig = Rig::with(&[("a", 10), ("b", 10)]);
+    for (server, region) in [("a", "east"), ("b", "west")] {
+        rig.peer(server).profile.region = region.into();
+        let status = rig.peer(server).status();
+        rig.from(server, [status]);
+    }
+    rig.run(0);
+    for (account, region, server) in [(1, "west", "b"), (2, "west", "b"), (3, "east", "a")] {
+        let id = rig.ask_in(account, None, Some(region));
+        rig.run(0);
+        assert_eq!(rig.placed(id), server);
+    }
+}
+
+#[test]
 fn a_server_that_takes_nobody_gets_nobody() {
     for (state, why) in
         [(ServerState::Starting, NoPlace::NoServerOnline), (ServerState::Draining, NoPlace::ServerDraining)]

@@ -159,10 +159,14 @@ impl Rig {
     }
 
     pub(super) fn ask_for(&mut self, account: i64, server: Option<&str>) -> HandoverId {
+        self.ask_in(account, server, None)
+    }
+
+    pub(super) fn ask_in(&mut self, account: i64, server: Option<&str>, region: Option<&str>) -> HandoverId {
         let handover = HandoverId::random(&*self.rng);
         let account = AccountRow::from_raw(account);
         let server = server.map(|id| id.parse().unwrap());
-        let request = HandoverRequest { account, name: "Ann".into(), server, region: None };
+        let request = HandoverRequest { account, name: "Ann".into(), server, region: region.map(Into::into) };
         let players = self.players.iter().filter(|((of, _), _)| *of == account && self.store_answers);
         let players = players.map(|((_, realm), player)| (realm.clone(), *player)).collect();
         self.asked.insert(handover, self.now.mono);
