@@ -323,6 +323,32 @@ mod tests {
     }
 
     #[test]
+    fn the_seed_of_access_tokens_is_the_fleet_keys_own() {
+        let seed = fleet().access_token_seed();
+        assert_eq!(seed, fleet().access_token_seed());
+        assert_ne!(seed, FleetKeys::generate(&SeededRng::new(2)).access_token_seed());
+        assert_ne!(seed, fleet().current.secret);
+    }
+
+    #[test]
+    fn a_password_says_which_key_it_was_derived_from() {
+        let key = fleet().server_key(&id("alpha"), 3);
+        assert_eq!(ServerKey::name_in_password(&key.mqtt_password()), Some(key.name()));
+        for text in ["", "1", "x.3.", "1.x."] {
+            assert_eq!(ServerKey::name_in_password(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_purpose_has_its_number_on_the_wire_and_its_place_in_a_table() {
+        for (index, number) in (1..).enumerate().take(Purpose::COUNT) {
+            let purpose = Purpose::from_wire(number).unwrap();
+            assert_eq!((purpose as u8, purpose.index()), (number, index));
+        }
+        assert_eq!((Purpose::from_wire(0), Purpose::from_wire(8)), (None, None));
+    }
+
+    #[test]
     fn broken_texts_are_named_errors() {
         for text in ["", "hub-fleet-1.1.AAAA", "hub-fleet-1.x.", "nonsense"] {
             assert_eq!(FleetKeys::parse(text).unwrap_err(), KeyError::FleetFile, "{text}");

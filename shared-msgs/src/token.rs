@@ -22,7 +22,8 @@ const VERSION: u8 = 1;
 const BODY_BYTES: usize = 1 + 8 + 32;
 const TAG_BYTES: usize = 16;
 const TOKEN_BYTES: usize = BODY_BYTES + TAG_BYTES;
-const _: () = assert!(TOKEN_BYTES * 4 / 3 <= limits::TOKEN_TEXT_BYTES_MAX);
+const TEXT_BYTES: usize = TOKEN_BYTES * 4 / 3;
+const _: () = assert!(TEXT_BYTES <= limits::TOKEN_TEXT_BYTES_MAX);
 
 /// A token's text: whoever shows it is let in.
 #[derive(Clone, PartialEq, Eq)]
@@ -102,7 +103,7 @@ impl TokenTag {
     /// # Errors
     /// See [`TokenError`]. Expiry is looked at only once the tag is right.
     pub fn verify(&self, text: &str, now: UnixMs) -> Result<Genuine, TokenError> {
-        if text.len() > limits::TOKEN_TEXT_BYTES_MAX {
+        if text.len() != TEXT_BYTES {
             return Err(TokenError::NotGenuine);
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new).map_err(|_| TokenError::NotGenuine)?;

@@ -58,18 +58,21 @@ mod tests {
             max_players,
             load_percent,
         };
-        let mut fleet = vec![
+        let fleet = [
             of(&a, ServerState::Degraded, 0, 100, 0),
             of(&b, ServerState::Online, 50, 100, 0),
             of(&c, ServerState::Online, 4, 10, 90),
             of(&d, ServerState::Online, 4, 10, 20),
         ];
-        let mut order = Vec::new();
-        while let Some(best) = choose(fleet.iter().cloned()) {
-            fleet.retain(|c| c.server != best.server);
-            order.push(best.server.as_str());
+        let backwards = fleet.iter().rev().cloned().collect();
+        for mut fleet in [fleet.to_vec(), backwards] {
+            let mut order = Vec::new();
+            while let Some(best) = choose(fleet.iter().cloned()) {
+                fleet.retain(|c| c.server != best.server);
+                order.push(best.server.as_str());
+            }
+            assert_eq!(order, ["d", "c", "b", "a"]);
         }
-        assert_eq!(order, ["d", "c", "b", "a"]);
     }
 
     #[test]

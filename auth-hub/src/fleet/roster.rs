@@ -248,6 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn each_change_that_comes_gives_those_behind_it_a_grace_of_their_own() {
+        let mut roster = with(&[1]);
+        roster.check(3, &digest(&[1, 2, 3]), true, at(100));
+        roster.apply(2, entry(2).player, entry(2).hash, Some(entry(2)), at(200));
+        assert!(roster.request_due(at(199).plus(GAP_GRACE)).is_none());
+        assert!(roster.request_due(at(200).plus(GAP_GRACE)).is_some());
+    }
+
+    #[test]
+    fn changes_that_undo_each_other_are_waited_for_all_the_same() {
+        let mut roster = with(&[1]);
+        roster.check(3, &digest(&[1]), true, at(100));
+        assert!(roster.request_due(at(100).plus(GAP_GRACE)).is_some());
+    }
+
+    #[test]
     fn lost_changes_are_asked_for_after_the_grace_or_at_once_after_a_gap_or_a_reconnect() {
         let mut late = with(&[1]);
         late.check(2, &digest(&[1, 2]), true, at(100));
@@ -299,6 +315,40 @@ mod tests {
         assert!(!roster.on_page(request, 4, 0, 2, vec![entry(2)], at(4_000)));
         assert!(roster.on_page(again, 4, 1, 2, vec![entry(3)], at(4_001)));
         assert!(roster.is_known());
+    }
+
+    #[test]
+    fn a_roster_at_its_bound_takes_no_more_entries() {
+        let mut roster = Roster::default();
+        for rev in 1..=ENTRIES_MAX as u64 + 1 {
+            let mut entry = entry(1);
+            entry.hash.0[..8].copy_from_slice(&rev.to_be_bytes());
+            roster.apply(rev, entry.player, entry.hash, Some(entry), at(1));
+        }
+        assert_eq!(roster.entries().count(), ENTRIES_MAX);
+    }
+
+    #[test]
+    fn as_many_pages_are_collected_as_a_roster_can_have() {
+        for (of, collected) in [(PAGES_MAX, 1), (PAGES_MAX + 1, 0)] {
+            let mut roster = with(&[1]);
+            roster.check(4, &digest(&[2]), false, at(1));
+            let request = roster.request_due(at(1)).unwrap();
+            roster.on_page(request, 4, 0, u16::try_from(of).unwrap(), vec![entry(2)], at(1));
+            assert_eq!(roster.pages_collected(), collected, "{of}");
+        }
+    }
+
+    #[test]
+    fn pages_of_different_answers_are_not_put_together() {
+        for (rev, of) in [(5, 2), (4, 3)] {
+            let mut roster = with(&[1]);
+            roster.check(4, &digest(&[2, 3]), false, at(1));
+            let request = roster.request_due(at(1)).unwrap();
+            assert!(!roster.on_page(request, 4, 0, 2, vec![entry(2)], at(1)));
+            assert!(!roster.on_page(request, rev, 1, of, vec![entry(3)], at(1)));
+            assert_eq!(roster.pages_collected(), 1, "rev {rev}, {of} pages");
+        }
     }
 
     trait Plus {

@@ -17,7 +17,7 @@ use super::News;
 use super::roster::Roster;
 
 /// Without an echo for this long a server gets nobody new: two beats and a little.
-const SUSPECT_AFTER: Duration = Duration::from_millis(4_500);
+pub(super) const SUSPECT_AFTER: Duration = Duration::from_millis(4_500);
 const _: () = assert!(SUSPECT_AFTER.as_millis() < limits::LEASE.as_millis());
 const _: () = assert!(SUSPECT_AFTER.as_millis() > 2 * limits::STATUS_BEAT.as_millis());
 

@@ -258,10 +258,41 @@ mod tests {
         assert!(ends.owe(debt(1, 5, &[])) && !ends.owe(debt(1, 5, &[])));
         assert!(!answer(&mut ends, &debt(2, 5, &[])), "another boot answered");
         assert!(answer(&mut ends, &debt(1, 5, &[])) && ends.is_empty());
+        assert!(ends.owe(debt(1, 0, &[1])) && answer(&mut ends, &debt(1, 0, &[1])), "a hash alone");
         assert!(!ends.owe(debt(1, 5, &[])) && !ends.owe(debt(1, 4, &[])));
         assert!(ends.owe(debt(1, 6, &[])));
         assert_eq!(ends.on_new_boot(&"a".parse().unwrap(), debt(2, 0, &[]).boot).len(), 1);
         assert!(ends.is_empty() && ends.owe(debt(2, 5, &[])));
+    }
+
+    #[test]
+    fn the_reason_is_that_of_the_highest_fence_and_an_equal_one_does_not_change_it() {
+        let mut ends = Ends::default();
+        let owed = [(5, Code::Superseded, Code::Superseded), (5, Code::Cancelled, Code::Superseded)];
+        for (below, reason, told) in owed.into_iter().chain([(6, Code::Banned, Code::Banned)]) {
+            ends.owe(Debt { reason, ..debt(1, below, &[1]) });
+            let (_, end, _) = ends.next_send(&debt(1, 0, &[]).key, Mono(0)).unwrap();
+            assert_eq!(end.reason, told);
+        }
+    }
+
+    #[test]
+    fn answers_and_dead_hashes_are_forgotten_when_their_time_is_over_and_nothing_shows_them() {
+        let mut ends = Ends::default();
+        ends.owe(debt(1, 5, &[1]));
+        answer(&mut ends, &debt(1, 5, &[1]));
+        let later = Mono(1) + limits::CLOSED_LIFE;
+        let just_before = Mono(later.0 - 1);
+        for (now, is_shown, left) in [
+            (Mono(99), false, 2),
+            (Mono(100), true, 2),
+            (Mono(100), false, 1),
+            (just_before, false, 1),
+            (later, false, 0),
+        ] {
+            ends.prune(now, |_, _| is_shown);
+            assert_eq!(ends.remembered(), left, "{now:?}");
+        }
     }
 
     #[test]

@@ -136,6 +136,21 @@ mod tests {
     }
 
     #[test]
+    fn the_ceiling_itself_may_be_issued_and_nothing_above_it() {
+        let mut fences = Fences::new(0, 0);
+        fences.on_stored(1_000 << COUNTER_BITS);
+        assert_eq!(fences.issue(at(1_000)), Some(Fence { hlc: 1_000 << COUNTER_BITS, hub: 0 }));
+        assert_eq!(fences.issue(at(1_000)), None);
+    }
+
+    #[test]
+    fn a_higher_ceiling_is_asked_for_once_less_than_half_of_the_reserve_is_left() {
+        let mut fences = ready();
+        assert_eq!(fences.ceiling_to_store(at(1_000 + 15_000)), None);
+        assert_eq!(fences.ceiling_to_store(at(1_000 + 15_001)), Some(46_001 << COUNTER_BITS));
+    }
+
+    #[test]
     fn a_fence_from_a_far_future_is_not_believed() {
         let far = |ms: u64| Fence { hlc: ms << 16, hub: 0 };
         for (ms, believed) in [(1_000 + 540_000, true), (1_000 + 540_001, false)] {

@@ -53,3 +53,31 @@ impl People {
         self.owner.retain(|_, account| players.contains_key(account));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_player_is_asked_for_once_and_a_known_one_never() {
+        let mut people = People::default();
+        let (known, unknown) = (PlayerId([1; 16]), PlayerId([2; 16]));
+        people.learn(AccountRow::from_raw(1), "r".parse().unwrap(), known);
+        assert!(!people.must_ask(known));
+        assert!(people.must_ask(unknown) && !people.must_ask(unknown));
+        people.not_found(&[unknown]);
+        assert!(people.must_ask(unknown), "the store may know by now");
+    }
+
+    #[test]
+    fn an_account_is_forgotten_with_its_players() {
+        let mut people = People::default();
+        let [kept, gone] = [(1, 1), (2, 2)].map(|(row, n)| (AccountRow::from_raw(row), PlayerId([n; 16])));
+        for (account, player) in [kept, gone] {
+            people.learn(account, "r".parse().unwrap(), player);
+        }
+        people.retain(|account, _| account == kept.0);
+        assert_eq!((people.owner(kept.1), people.owner(gone.1)), (Some(kept.0), None));
+        assert_eq!((people.of(kept.0).count(), people.of(gone.0).count()), (1, 0));
+    }
+}

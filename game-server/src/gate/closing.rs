@@ -100,7 +100,7 @@ impl Gate {
 
     /// Takes nobody new from now on: who waits is refused, what is held is closed.
     fn shut_for_good(&mut self, code: Code, now: Now) {
-        if self.closing.is_none_or(|before| before != Code::ServerClosed) {
+        if self.closing != Some(Code::ServerClosed) {
             self.closing = Some(code);
         }
         self.state = ServerState::Draining;

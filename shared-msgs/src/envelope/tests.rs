@@ -37,11 +37,15 @@ fn open_at(opener: &mut Opener, topic: &Topic, payload: &[u8], now: UnixMs) -> R
 fn opens_once_with_what_was_sealed() {
     let mut sealer = Sealer::new(&key("alpha"), Purpose::Inbox, STREAM, &inbox("alpha"));
     let mut opener = Opener::new(4);
+    let mut before = Vec::new();
     for body in [&b"one"[..], b"", b"three"] {
         let payload = sealer.seal(NOW, body).unwrap();
         let read = open(&mut opener, &inbox("alpha"), &payload).unwrap();
         assert_eq!((read.batch.as_slice(), read.issued_at, read.stream), (body, NOW, STREAM));
-        assert_eq!(open(&mut opener, &inbox("alpha"), &payload), Err(OpenError::Replayed));
+        before.push(payload);
+        for payload in &before {
+            assert_eq!(open(&mut opener, &inbox("alpha"), payload), Err(OpenError::Replayed));
+        }
     }
 }
 
@@ -117,22 +121,24 @@ fn the_clock_rule_is_symmetric_and_spares_wills() {
 fn streams_are_bounded_and_the_longest_idle_goes() {
     let topic = inbox("alpha");
     let mut opener = Opener::new(2);
-    let seal =
-        |n: u8| Sealer::new(&key("alpha"), Purpose::Inbox, StreamId([n; 16]), &topic).seal(NOW, b"").unwrap();
-    for n in [1, 2] {
-        open(&mut opener, &topic, &seal(n)).unwrap();
+    let mut sealers =
+        [1, 2, 3].map(|n| Sealer::new(&key("alpha"), Purpose::Inbox, StreamId([n; 16]), &topic));
+    let [first, second, again, third] = [0, 1, 0, 2].map(|n| sealers[n].seal(NOW, b"").unwrap());
+    for payload in [&first, &second, &again, &third] {
+        open(&mut opener, &topic, payload).unwrap();
     }
-    open(&mut opener, &topic, &seal(3)).unwrap();
     assert_eq!(opener.streams.len(), 2);
-    assert_eq!(open(&mut opener, &topic, &seal(2)), Err(OpenError::Replayed), "the newer one was kept");
-    assert!(open(&mut opener, &topic, &seal(1)).is_ok(), "the longest idle one was forgotten");
+    assert_eq!(open(&mut opener, &topic, &first), Err(OpenError::Replayed), "the one in use was kept");
+    assert!(open(&mut opener, &topic, &second).is_ok(), "the longest idle one was forgotten");
 }
 
 #[test]
 fn too_large_a_batch_is_a_named_error() {
     let mut sealer = Sealer::new(&key("alpha"), Purpose::Inbox, STREAM, &inbox("alpha"));
     let largest = vec![0; BATCH_BYTES_MAX];
-    assert_eq!(sealer.seal(NOW, &largest).unwrap().len(), limits::PAYLOAD_BYTES_MAX);
+    let payload = sealer.seal(NOW, &largest).unwrap();
+    assert_eq!(payload.len(), limits::PAYLOAD_BYTES_MAX);
+    assert_eq!(open(&mut Opener::new(1), &inbox("alpha"), &payload).unwrap().batch, largest);
     assert_eq!(
         sealer.seal(NOW, &[largest.as_slice(), b"x"].concat()),
         Err(SealError::TooLarge(BATCH_BYTES_MAX + 1))

@@ -26,7 +26,7 @@ fn a_drain_answers_who_waits_takes_back_what_is_held_and_lets_players_finish() {
     bench.grant(&held);
     bench.show(&early);
     let out = bench.order(Order::Drain { within_ms: 0 });
-    assert_eq!(draining(&out), [None]);
+    assert_eq!((draining(&out), drained(&out)), (vec![None], None));
     assert_eq!(refused(&out), Code::ServerDraining);
     assert_eq!(replies(&out), [(Verdict::Refused(Code::ServerDraining), true)]);
     assert_eq!(refused(&bench.show(&later)), Code::ServerDraining);
@@ -59,8 +59,9 @@ fn a_second_drain_can_only_be_sooner_and_an_empty_server_is_drained_at_once() {
     let mut bench = Bench::new(9);
     let (_, slot) = bench.enter(1, 1);
     bench.handle(Input::Drain { within: Some(ms(10_000)) });
-    assert!(draining(&bench.handle(Input::Drain { within: Some(ms(60_000)) })).is_empty());
-    assert!(draining(&bench.handle(Input::Drain { within: None })).is_empty());
+    for within in [Some(ms(10_000)), Some(ms(60_000)), None] {
+        assert!(draining(&bench.handle(Input::Drain { within })).is_empty(), "{within:?}");
+    }
     let out = bench.handle(Input::Drain { within: Some(ms(1_000)) });
     assert_eq!((draining(&out).len(), kicks(&out).len()), (1, 1), "less than the save time is left");
     let out = bench.pass(ms(1_000));
@@ -114,4 +115,19 @@ fn closing_leaves_nobody_without_an_answer() {
     assert_eq!(occupied(&bench), (0, 0, 0));
     let Some(Effect::Status(status)) = out.last() else { panic!("the last word is a status") };
     assert_eq!((status.state, status.digest.count), (ServerState::Draining, 0));
+}
+
+#[test]
+fn a_closed_server_says_so_whatever_came_before_and_whatever_comes_after() {
+    let mut bench = Bench::new(1);
+    let told = [
+        (Input::Drain { within: None }, Code::ServerDraining),
+        (Input::Close, Code::ServerClosed),
+        (Input::Drain { within: None }, Code::ServerClosed),
+    ];
+    for (input, code) in told {
+        bench.handle(input);
+        let issued = bench.issue(1, 1);
+        assert_eq!(refused(&bench.show(&issued)), code);
+    }
 }

@@ -11,6 +11,7 @@ fn an_end_before_its_grant_closes_the_hash() {
     bench.show(&issued);
     let out = bench.end(1, Fence::ZERO, &[issued.grant.hash]);
     assert_eq!((ended(&out), refused(&out)), (1, Code::Superseded));
+    assert_eq!(bench.gate.marks.len(), 1, "the hash alone, no floor");
     assert_eq!(replies(&bench.grant(&issued)), [(Verdict::Refused(Code::Superseded), false)]);
     assert_eq!(refused(&bench.show(&issued)), Code::Superseded);
 }
@@ -23,6 +24,7 @@ fn an_end_takes_a_held_grant_back() {
     let out = bench.end(1, Fence::ZERO, &[issued.grant.hash]);
     assert_eq!((ended(&out), replies(&out)), (1, vec![(Verdict::Refused(Code::Superseded), true)]));
     assert_eq!(occupied(&bench), (0, 0, 0));
+    assert_eq!(bench.gate.deadlines.len(), 1, "its mark's");
     bench.enter(2, 2);
 }
 

@@ -73,6 +73,25 @@ fn a_clock_that_steps_back_does_not_prolong_a_grant_beyond_its_bound() {
 }
 
 #[test]
+fn a_late_look_lets_nobody_in_on_a_grant_that_was_over_meanwhile() {
+    let mut bench = Bench::new(1);
+    let (_, older) = bench.enter(1, 1);
+    let issued = bench.issue(1, 2);
+    bench.grant(&issued);
+    bench.now.unix = UnixMs(START - 3_600_000);
+    let bound = LIFE + 2 * limits::CLOCK_SKEW_MAX;
+    bench.pass(bound.saturating_sub(limits::SAVE_TIME + ms(1)));
+    bench.end(1, fence(2), &[]);
+    assert!(is_parked(&bench.show(&issued)), "behind the older session");
+    let out = bench.pass(limits::SAVE_TIME + ms(1));
+    assert_eq!(
+        (voids(&out), refused(&out)),
+        (vec![older], Code::TokenExpired),
+        "voided first, but seen too late"
+    );
+}
+
+#[test]
 fn a_clock_that_steps_forward_expires_grants_at_the_next_look() {
     let mut bench = Bench::new(1);
     let issued = bench.issue(1, 1);
@@ -97,6 +116,18 @@ fn lower_fences_than_what_is_held_or_live_are_superseded() {
     assert_eq!(refused(&bench.show(&low)), Code::Superseded);
     let late = bench.issue(1, 5);
     assert_eq!(replies(&bench.grant(&late)), [(Verdict::Refused(Code::Superseded), false)]);
+}
+
+#[test]
+fn a_promise_with_the_same_fence_is_not_an_older_one() {
+    let mut bench = Bench::new(1);
+    let twins = [bench.issue(1, 5), bench.issue(1, 5)];
+    for twin in &twins {
+        assert_eq!(replies(&bench.grant(twin)), [(Verdict::Held, true)]);
+    }
+    let slot = welcomed(&bench.show(&twins[0]));
+    bench.handle(Input::Leave(slot));
+    welcomed(&bench.show(&twins[1]));
 }
 
 #[test]
@@ -137,13 +168,37 @@ fn at_the_bound_of_marks_grants_are_refused_and_stay_refused_and_nothing_is_forg
 }
 
 #[test]
+fn a_refusal_without_a_mark_keeps_out_what_expires_as_early_until_that_is_safely_over() {
+    let mut bench = Bench::with(9, |config| config.marks_max = 3);
+    for who in 1..=3 {
+        bench.enter(who, 1);
+    }
+    bench.pass(ms(10));
+    let [first, second] = [bench.issue(4, 1), bench.issue(5, 1)];
+    let full = [(Verdict::Refused(Code::ServerOverloaded), false)];
+    for unmarked in [&first, &second] {
+        assert_eq!(replies(&bench.grant(unmarked)), full);
+    }
+    bench.pass(just_under(limits::CLOSED_LIFE));
+    let later = bench.issue(6, 1);
+    assert_eq!(replies(&bench.grant(&later)), [(Verdict::Held, true)], "this one was never refused");
+    bench.now.unix = UnixMs(START);
+    assert_eq!(replies(&bench.grant(&first)), full);
+    bench.pass(ms(1));
+    assert_eq!(replies(&bench.grant(&second)), [(Verdict::Held, true)]);
+}
+
+#[test]
 fn orders_for_another_boot_are_ignored_and_counted() {
     let mut bench = Bench::new(1);
     let issued = bench.issue(1, 1);
     let other = BootId { random: 6, ..BOOT };
-    let order = HubMessage::Order { boot: other, order: Order::Grant(issued.grant.clone()) };
-    assert_eq!(bench.handle(Input::Hub(order)), []);
-    assert_eq!((bench.gate.ignored(), occupied(&bench)), (1, (0, 0, 0)));
+    assert_eq!(bench.gate.boot(), BOOT);
+    for seen in 1..=2 {
+        let order = HubMessage::Order { boot: other, order: Order::Grant(issued.grant.clone()) };
+        assert_eq!(bench.handle(Input::Hub(order)), []);
+        assert_eq!((bench.gate.ignored(), occupied(&bench)), (seen, (0, 0, 0)));
+    }
 }
 
 #[test]

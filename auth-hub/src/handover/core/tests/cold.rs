@@ -129,6 +129,24 @@ fn owners_the_store_could_not_name_are_asked_for_again() {
     rig.recall_players();
     rig.run(70_000);
     assert_eq!(rig.core.people.owner(player), Some(AccountRow::from_raw(1)));
+    rig.forget_players();
+    rig.run(70_000);
+    assert_eq!(rig.core.people.owner(player), Some(AccountRow::from_raw(1)), "who plays stays known");
+}
+
+#[test]
+fn an_owner_is_asked_for_once_however_often_the_roster_is_learnt_before_the_answer() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    rig.play(1, "a");
+    rig.restart_hub();
+    rig.store_answers = false;
+    rig.owners_asked.clear();
+    rig.run(3_000);
+    rig.restart_roster("a");
+    rig.run(3_000);
+    assert!(rig.peer("a").rosters_asked.len() > 1);
+    let player = rig.player(1, "r");
+    assert_eq!(rig.owners_asked.iter().filter(|asked| **asked == player).count(), 1);
 }
 
 #[test]

@@ -32,8 +32,10 @@ fn never_unconfirmed_while_an_older_session_exists_then_silence_for_a_lease_trie
     }
     rig.peer("a").refuses = Some(Code::ServerBusy);
     let id = rig.ask(1);
+    let ticks = rig.ticks;
     rig.run(ms(limits::LEASE) - 1);
     assert!(rig.waits(id));
+    assert!(rig.ticks - ticks <= 20, "waiting is not looking all the time: {}", rig.ticks - ticks);
     let (b, c) = (!rig.grants("b").is_empty(), !rig.grants("c").is_empty());
     assert!(b != c, "one at a time: {b} {c}");
     rig.run(1);

@@ -107,12 +107,12 @@ fn two_missed_beats_stop_placement_and_the_next_one_restores_it() {
 #[test]
 fn a_backlog_of_old_statuses_revives_nobody() {
     let mut rig = Rig::with(&[]);
-    rig.wire = Box::new(|packet| if matches!(packet, Packet::ToHub(..)) { vec![6_001] } else { vec![0] });
+    rig.wire = Box::new(|packet| if matches!(packet, Packet::ToHub(..)) { vec![6_000] } else { vec![0] });
     rig.start(Peer::new("a", "r", 10, 1));
     for _ in 0..20 {
         rig.run(997);
         let id = rig.ask(1);
-        assert_eq!(rig.why(id), NoPlace::NoServerOnline, "every echo is older than a lease");
+        assert_eq!(rig.why(id), NoPlace::NoServerOnline, "every echo is as old as a lease");
     }
     assert_eq!(rig.core.lease_ends(), 1, "a lease that was not renewed ends once");
 }
@@ -203,6 +203,22 @@ fn no_server_and_full_servers_are_told_apart() {
     assert_eq!(rig.why(id), NoPlace::AllServersFull);
     let id = rig.ask_for(1, Some("a"));
     assert_eq!(rig.why(id), NoPlace::ServerFull);
+}
+
+#[test]
+fn the_region_asked_for_is_where_a_player_goes() {
+    let mut rig = Rig::with(&[("a", 10), ("b", 10)]);
+    for (server, region) in [("a", "east"), ("b", "west")] {
+        rig.peer(server).profile.region = region.into();
+        let status = rig.peer(server).status();
+        rig.from(server, [status]);
+    }
+    rig.run(0);
+    for (account, region, server) in [(1, "west", "b"), (2, "west", "b"), (3, "east", "a")] {
+        let id = rig.ask_in(account, None, Some(region));
+        rig.run(0);
+        assert_eq!(rig.placed(id), server);
+    }
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(super) struct Rig {
     pub(super) store_works: bool,
     pub(super) ceiling: u64,
     pub(super) ceilings_asked: usize,
+    pub(super) owners_asked: Vec<PlayerId>,
+    pub(super) refusals: usize,
     pub(super) players: BTreeMap<(AccountRow, Realm), PlayerId>,
     pub(super) forgotten: BTreeMap<(AccountRow, Realm), PlayerId>,
     pub(super) asked: BTreeMap<HandoverId, Mono>,
@@ -87,6 +89,8 @@ impl Rig {
             store_works: true,
             ceiling: 0,
             ceilings_asked: 0,
+            owners_asked: Vec::new(),
+            refusals: 0,
             players: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -155,10 +159,14 @@ impl Rig {
     }
 
     pub(super) fn ask_for(&mut self, account: i64, server: Option<&str>) -> HandoverId {
+        self.ask_in(account, server, None)
+    }
+
+    pub(super) fn ask_in(&mut self, account: i64, server: Option<&str>, region: Option<&str>) -> HandoverId {
         let handover = HandoverId::random(&*self.rng);
         let account = AccountRow::from_raw(account);
         let server = server.map(|id| id.parse().unwrap());
-        let request = HandoverRequest { account, name: "Ann".into(), server, region: None };
+        let request = HandoverRequest { account, name: "Ann".into(), server, region: region.map(Into::into) };
         let players = self.players.iter().filter(|((of, _), _)| *of == account && self.store_answers);
         let players = players.map(|((_, realm), player)| (realm.clone(), *player)).collect();
         self.asked.insert(handover, self.now.mono);
@@ -267,6 +275,7 @@ impl Rig {
                     self.fly(Packet::Stored(Input::Player { handover, account, realm, player }));
                 }
                 Effect::FindOwners(asked) => {
+                    self.owners_asked.extend(&asked);
                     let known = self.players.iter().filter(|(_, player)| asked.contains(player));
                     let found = known.map(|((account, realm), player)| (*player, *account, realm.clone()));
                     let found = found.collect();
@@ -281,7 +290,8 @@ impl Rig {
                     });
                     self.fly(Packet::Stored(Input::CeilingStored(stored)));
                 }
-                Effect::GrantRoundTrip { .. } | Effect::GrantRefused | Effect::Resent => {}
+                Effect::GrantRefused => self.refusals += 1,
+                Effect::GrantRoundTrip { .. } | Effect::Resent => {}
             }
         }
     }

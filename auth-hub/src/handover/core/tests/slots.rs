@@ -3,6 +3,7 @@
 use shared_msgs::codes::Code;
 use shared_msgs::messages::{Order, ServerMessage, Verdict};
 
+use super::super::OPEN_GRANTS_MAX;
 use super::rig::{Packet, Rig};
 use crate::handover::NoPlace;
 
@@ -91,6 +92,40 @@ fn a_retry_gets_the_slot_even_while_its_first_grant_is_unanswered() {
     rig.run(2_500);
     assert_eq!(rig.peer("a").entries.len(), 1);
     rig.assert_quiet();
+}
+
+#[test]
+fn at_the_bound_of_open_grants_the_hub_is_busy() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    rig.peer("a").is_silent = true;
+    let first = rig.ask(1);
+    rig.run(0);
+    let open = rig.core.ledger.get(&rig.grants("a")[0].hash).unwrap().clone();
+    for n in 2..OPEN_GRANTS_MAX as u64 {
+        let mut another = open.clone();
+        another.server = "elsewhere".parse().unwrap();
+        another.grant.hash.0[..8].copy_from_slice(&n.to_be_bytes());
+        rig.core.ledger.insert(another);
+    }
+    let last = rig.ask(2);
+    rig.run(0);
+    assert!(rig.waits(first) && rig.waits(last));
+    assert_eq!(rig.core.ledger.len(), OPEN_GRANTS_MAX);
+    let late = rig.ask(3);
+    rig.run(0);
+    assert_eq!(rig.why(late), NoPlace::HubBusy);
+}
+
+#[test]
+fn a_promise_on_another_server_is_no_slot_on_this_one() {
+    let mut rig = Rig::with(&[("a", 1), ("b", 1)]);
+    rig.play(2, "a");
+    rig.peer("b").is_silent = true;
+    let first = rig.ask_for(1, Some("b"));
+    rig.run(300);
+    assert!(!rig.confirmed(first), "its grant is still open");
+    let second = rig.ask_for(1, Some("a"));
+    assert_eq!(rig.why(second), NoPlace::ServerFull);
 }
 
 #[test]
