@@ -27,6 +27,8 @@ impl World {
                 self.compare();
                 self.enter(phase);
                 for device in 0..self.devices.len() {
+                    // What it was told in the storm excuses nothing now.
+                    self.devices[device].refused = None;
                     if self.devices[device].comes_back() {
                         let delay = self.dice.below(2_000);
                         self.wake(device, delay);

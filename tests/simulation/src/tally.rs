@@ -96,7 +96,7 @@ impl fmt::Display for Tally {
         row("welcomes", self.welcomes)?;
         row("sessions told to end", self.kicks)?;
         row("violations", self.violations)?;
-        writeln!(f, "faults")?;
+        writeln!(f, "what broke, and what followed")?;
         for (what, n) in &self.faults {
             writeln!(f, "  {what:<26}{n:>12}")?;
         }

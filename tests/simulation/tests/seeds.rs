@@ -42,7 +42,26 @@ fn two_hundred_storms_hold_every_invariant() {
         all.welcomes > 20_000 && all.parked > 1_000 && all.unconfirmed > 1_000 && all.kicks > 2_000,
         "{all}"
     );
-    for fault in ["hub killed", "server killed", "wire cut", "dropped", "replayed", "twin started", "drain"] {
+    let faults = [
+        "hub killed",
+        "server killed",
+        "wire cut",
+        "process frozen",
+        "connection severed",
+        "broker restarted",
+        "database out",
+        "clock set",
+        "clock stepped",
+        "twin started",
+        "drain",
+        "dropped",
+        "duplicated",
+        "altered",
+        "replayed",
+        "acknowledgement lost",
+        "clock skew noticed by",
+    ];
+    for fault in faults {
         assert!(all.faults.get(fault).is_some_and(|n| *n > 50), "too little of: {fault}\n{all}");
     }
     for code in
