@@ -172,7 +172,8 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, tap: &watch::Send
             let read = from.read(&mut buffer).await;
             let delay = taps.borrow().delay;
             if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+                // A fault that is lifted holds nothing back any longer.
+                let _ = tokio::time::timeout(delay, taps.wait_for(|tap| tap.delay < delay)).await;
             }
             if taps.wait_for(|tap| !tap.held).await.is_err() {
                 return;
