@@ -10,9 +10,10 @@ pub use shared_msgs::environment::Environment;
 use shared_msgs::ids::HubId;
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::{self, BrokerAddr, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
+use shared_msgs::net::tls::{ServerTls, ServerTlsFiles, TlsError};
+use shared_msgs::net::{self, Door, DoorConfig, Listener};
 use shared_msgs::process::Lifecycle;
 use shared_msgs::rng::Rng;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -24,11 +25,14 @@ use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
 use crate::handover::{DeskParts, DeskTask, Meters, fences_are_startable};
 use crate::heartbeat::Heartbeat;
-use crate::http::{HttpParts, HttpSettings, HttpState, router, serve};
+use crate::http::{HEAD_TIME, HttpParts, HttpSettings, HttpState, operators_router, router, serve};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
 use crate::mqtt::{self, Broker, BrokerConfig, BrokerHandle};
 use crate::sessions::AccessTokens;
+
+/// Open connections of probes and scrapes.
+const OPERATORS_CONNECTIONS_MAX: usize = 64;
 
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +60,14 @@ pub enum StartError {
     /// The embedded broker did not start.
     #[error("mqtt.listen: {0}")]
     Broker(#[from] mqtt::BindError),
-    /// The HTTP address is not to be had.
-    #[error("http.listen {address}: {source}")]
-    Http {
+    /// A certificate or key is of no use.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// An address that cannot be listened on.
+    #[error("{section}.listen {address}: {source}")]
+    Listen {
+        /// As the configuration calls it.
+        section: &'static str,
         /// As set.
         address: SocketAddr,
         /// Why.
@@ -71,9 +80,12 @@ pub enum StartError {
 
 /// A hub that is bound and ready to run.
 pub struct Hub {
-    http: TcpListener,
+    http: Listener,
     http_addr: SocketAddr,
+    operators: Listener,
+    operators_addr: SocketAddr,
     broker: Broker,
+    mqtt_tls: Option<Arc<ServerTls>>,
     keys: Arc<KeyRing>,
     store: Store,
     passwords: Arc<PasswordPool>,
@@ -83,7 +95,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Binds both listeners, opens the database, starts the password threads.
+    /// Binds all listeners, opens the database, starts the password threads.
     ///
     /// # Errors
     /// [`StartError`] names the setting that does not work.
@@ -106,23 +118,63 @@ impl Hub {
         let keys = Arc::new(KeyRing::new(Arc::new(fleet), revoked, HubId::random(&*rng), &*rng));
         let pool = config.passwords.pool().map_err(InvalidConfig::Cost)?;
         let passwords = Arc::new(PasswordPool::start(pool, &watched(lifecycle, "passwords"), &rng, &clock)?);
+        let load = |files: Option<ServerTlsFiles>| files.map(ServerTls::load).transpose();
+        let (http_tls, mqtt_tls) = (load(config.http.tls()?)?, load(config.mqtt.tls()?)?.map(Arc::new));
         let broker_config = BrokerConfig {
             listen: config.mqtt.listen,
+            tls: mqtt_tls.clone(),
             connections_max: config.mqtt.connections_max,
+            per_address_max: config.mqtt.connections_per_address_max,
             servers_max: config.mqtt.servers_max,
             ..BrokerConfig::default()
         };
         let broker = Broker::bind(broker_config, keys.clone()).await?;
-        let address = config.http.listen;
-        let failed = |source| StartError::Http { address, source };
-        let http = TcpListener::bind(address).await.map_err(failed)?;
-        let http_addr = http.local_addr().map_err(failed)?;
-        Ok(Self { http, http_addr, broker, keys, store, passwords, stored_ceiling, config, environment })
+        let door = DoorConfig {
+            name: "http",
+            connections_max: config.http.connections_max,
+            per_address_max: config.http.connections_per_address_max,
+            exempt: config.http.trusted_proxies.clone(),
+            handshake_timeout: HEAD_TIME,
+        };
+        let (http, http_addr) = listen("http", config.http.listen, door, http_tls)?;
+        let door = DoorConfig {
+            name: "operators",
+            connections_max: OPERATORS_CONNECTIONS_MAX,
+            per_address_max: OPERATORS_CONNECTIONS_MAX,
+            exempt: Vec::new(),
+            handshake_timeout: HEAD_TIME,
+        };
+        let (operators, operators_addr) = listen("operators", config.operators.listen, door, None)?;
+        Ok(Self {
+            http,
+            http_addr,
+            operators,
+            operators_addr,
+            broker,
+            mqtt_tls,
+            keys,
+            store,
+            passwords,
+            stored_ceiling,
+            config,
+            environment,
+        })
     }
 
     /// Where clients log in.
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
+    }
+
+    /// Where operators look.
+    pub fn operators_addr(&self) -> SocketAddr {
+        self.operators_addr
+    }
+
+    /// The listeners with TLS, by name, whose certificates can be read again.
+    pub fn tls(&self) -> Vec<(&'static str, Arc<ServerTls>)> {
+        let of = |name, tls: &Option<Arc<ServerTls>>| tls.clone().map(|tls| (name, tls));
+        [of("http", &self.http.tls), of("mqtt", &self.mqtt_tls)].into_iter().flatten().collect()
     }
 
     /// Where game servers connect.
@@ -141,7 +193,19 @@ impl Hub {
     /// # Errors
     /// When the hub's own link cannot be set up.
     pub fn start(self, lifecycle: &Lifecycle) -> Result<Heartbeat, StartError> {
-        let Self { http, broker, keys, store, passwords, stored_ceiling, config, environment, .. } = self;
+        let Self {
+            http,
+            operators,
+            broker,
+            mqtt_tls,
+            keys,
+            store,
+            passwords,
+            stored_ceiling,
+            config,
+            environment,
+            ..
+        } = self;
         let Environment { clock, rng } = environment;
         // Stops only when HTTP has answered what it took: the desk must still work for those requests.
         let inner = lifecycle.hard().child_token();
@@ -151,6 +215,11 @@ impl Hub {
         let mut metrics = Metrics::new();
         let meters = Meters::register(metrics.registry_mut());
         metrics.watch_passwords(&passwords);
+        metrics.watch_doors(vec![
+            (Arc::clone(&http.door), http.tls.clone()),
+            (Arc::clone(&operators.door), None),
+            (Arc::clone(broker_handle.door()), mqtt_tls),
+        ]);
         metrics.watch_broker(broker_handle);
         metrics.watch_link(link.clone());
         let access =
@@ -190,15 +259,30 @@ impl Hub {
             },
         );
         lifecycle.spawn("desk", task.run(inner.clone()));
-        let (soft, connections_max) = (lifecycle.soft().clone(), config.http.connections_max);
+        let (soft, proxies) = (lifecycle.soft().clone(), config.http.trusted_proxies.into());
+        // To the last: it shows how the hub stops.
+        let operators = serve(operators, operators_router(state.clone()), Arc::new([]), inner.clone());
+        lifecycle.spawn("operators", operators);
         lifecycle.spawn("http", async move {
-            serve(http, connections_max, router(state), soft).await;
+            serve(http, router(state), proxies, soft).await;
             inner.cancel();
             store.close().await;
             info!(target: "handover", "hub.stopped");
         });
         Ok(heart)
     }
+}
+
+fn listen(
+    section: &'static str,
+    address: SocketAddr,
+    door: DoorConfig,
+    tls: Option<ServerTls>,
+) -> Result<(Listener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { section, address, source };
+    let socket = net::bind(address, None).map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((Listener { socket, door: Door::new(door), tls: tls.map(Arc::new) }, bound))
 }
 
 /// A token for a part that is no task of ours: whoever cancels it says that the part died, and the hub stops with a failure.
@@ -251,21 +335,25 @@ mod tests {
     async fn what_the_broker_and_the_link_count_is_scraped() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
-        (config.http.listen, config.mqtt.listen) =
-            (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        (config.http.listen, config.mqtt.listen, config.operators.listen) = (anywhere, anywhere, anywhere);
         config.database.path = dir.path().join("hub.sqlite");
         config.keys.fleet_key_file = dir.path().join("fleet.key");
         (config.passwords.memory_kib, config.passwords.passes) = (64, 1);
         let lifecycle = Lifecycle::new();
         let hub = Hub::bind(config, Environment::default(), &lifecycle).await.unwrap();
-        let (http, mqtt) = (hub.http_addr(), hub.mqtt_addr());
+        let (http, operators, mqtt) = (hub.http_addr(), hub.operators_addr(), hub.mqtt_addr());
         hub.start(&lifecycle).unwrap();
         say(mqtt, "this is no MQTT at all").await;
-        let text = say(http, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        let public = say(http, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(public.starts_with("HTTP/1.1 404"), "{public}");
+        let text = say(operators, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         for line in [
             "hub_mqtt_router_alive 1",
             "hub_mqtt_refused_total 1",
             "hub_mqtt_takeovers_total 0",
+            "hub_sockets_accepted_total{listener=\"mqtt\"} 1",
+            "hub_sockets_turned_away_total{listener=\"http\",reason=\"crowded-out\"} 0",
             "hub_link_waiting 0",
             "hub_link_refused_full_total 0",
         ] {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use auth_hub::cli::{Cli, Terminal};
+use auth_hub::cli::{Cli, Settings, Terminal};
 use auth_hub::config::Config;
 use clap::Parser as _;
 
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = Config::load(cli.config.as_deref())?;
-    shared_msgs::process::init_telemetry(config.log.format, &config.log.filter)?;
+    let log = shared_msgs::process::init_telemetry(config.log.format, &config.log.filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
     let stdin = io::stdin();
     let mut terminal = Terminal {
@@ -26,5 +26,6 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         output: &mut io::stdout(),
         complaints: &mut io::stderr(),
     };
-    runtime.block_on(auth_hub::cli::run(cli.command, config, &mut terminal))
+    let settings = Settings { file: cli.config, config, log };
+    runtime.block_on(auth_hub::cli::run(cli.command, settings, &mut terminal))
 }

@@ -13,6 +13,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use shared_msgs::link::LinkSender;
+use shared_msgs::net::Door;
+use shared_msgs::net::meters::DoorMeters;
+use shared_msgs::net::tls::ServerTls;
 
 use crate::accounts::PasswordPool;
 use crate::mqtt::{BrokerHandle, BrokerStats};
@@ -54,6 +57,11 @@ impl Metrics {
     /// Shows the pool's gauges from now on, read at each scrape.
     pub fn watch_passwords(&mut self, pool: &Arc<PasswordPool>) {
         self.registry.register_collector(Box::new(PoolGauges(Arc::clone(pool))));
+    }
+
+    /// Shows the listeners' places and certificates from now on, read at each scrape.
+    pub fn watch_doors(&mut self, doors: Vec<(Arc<Door>, Option<Arc<ServerTls>>)>) {
+        self.registry.register_collector(Box::new(DoorMeters::new("hub_", doors)));
     }
 
     /// Shows the broker's counters from now on, read at each scrape.
@@ -128,8 +136,6 @@ impl Collector for BrokerCounters {
             keepalive_expired,
             slow_consumers,
             protocol_violations,
-            at_capacity,
-            accepts_failed,
             router_alive,
         } = self.0.stats();
         for (name, help, value) in [
@@ -156,8 +162,6 @@ impl Collector for BrokerCounters {
                 "MQTT connections ended for what they sent",
                 protocol_violations,
             ),
-            ("hub_mqtt_at_capacity", "Times that mqtt.connections_max was reached", at_capacity),
-            ("hub_mqtt_accepts_failed", "Accepts that failed", accepts_failed),
         ] {
             counter(&mut encoder, name, help, value)?;
         }

@@ -11,6 +11,7 @@ use shared_msgs::keys::ServerKey;
 use shared_msgs::limits;
 use shared_msgs::link::BrokerAddr;
 use shared_msgs::messages::{Endpoint, Profile, ServerState};
+use shared_msgs::net::tls::ClientTls;
 use shared_msgs::process::Secret;
 
 use crate::gate::Timing;
@@ -33,6 +34,8 @@ pub struct Config {
     pub brokers: Vec<BrokerAddr>,
     /// For brokers other than the hub's own, which takes the server id and a password derived from the key.
     pub broker_login: Option<BrokerLogin>,
+    /// With it the link speaks TLS; each broker's certificate must be for its host as it stands in `brokers`.
+    pub tls: Option<ClientTls>,
     /// What players see; the server id by default.
     pub name: String,
     /// Whose game database it uses.
@@ -87,6 +90,7 @@ impl Config {
             key,
             brokers,
             broker_login: None,
+            tls: None,
             realm: default_realm(),
             region: String::new(),
             build: String::new(),

@@ -313,7 +313,8 @@ fn link_config(config: &Config) -> LinkConfig {
         Some(login) => (login.user.clone(), login.password.clone().into_inner()),
         None => (server.to_string(), config.key.mqtt_password()),
     };
-    LinkConfig::new(config.brokers.clone(), format!("gs-{server}"), user, password)
+    let tls = config.tls.clone();
+    LinkConfig { tls, ..LinkConfig::new(config.brokers.clone(), format!("gs-{server}"), user, password) }
 }
 
 fn gate_config(config: &Config, boot: BootId) -> GateConfig {

@@ -1,11 +1,10 @@
 //! The reference server: a TCP game link, an echo world and metrics around a [`GameServer`].
 //!
-//! Owns what a binary owns: sockets, permits, exit codes. Uses the SDK's public face only, as any game would. Invariants: only loopback
-//! is bound; when it is asked to stop, who waits is answered and who plays may finish within the drain's limit.
+//! Owns what a binary owns: sockets, permits, exit codes. Uses the SDK's public face only, as any game would. Invariants: nothing
+//! but loopback is bound without TLS unasked; when it is asked to stop, who waits is answered and who plays may finish within the drain's limit.
 
 mod connection;
 mod frame_io;
-mod listener;
 mod metrics;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
@@ -18,7 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared_msgs::ids::ServerId;
-use shared_msgs::process::{ExitReason, Lifecycle, require_loopback};
+use shared_msgs::limits;
+use shared_msgs::net::tls::{ClientTls, ServerTls};
+use shared_msgs::net::{self, Door, DoorConfig, Listener, require_guard};
+use shared_msgs::process::{ExitReason, Lifecycle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -51,43 +53,61 @@ impl From<Outcome> for ExitCode {
 
 /// A reference server with its sockets bound, its game server started, and nobody served yet.
 pub struct ReferenceServer {
-    listener: TcpListener,
+    listener: Listener,
     metrics: Option<TcpListener>,
     game: GameServer,
     events: Events,
     drain: Duration,
-    connections_max: usize,
+    link_tls: Option<ClientTls>,
     handler: Arc<dyn PlayerHandler>,
 }
 
 impl ReferenceServer {
-    /// Binds, then starts the game server, so that everything that can fail has failed before anybody is served.
+    /// Binds, then starts the game server, so that everything that can fail has failed before anybody is served. To be called on a
+    /// runtime.
     ///
     /// # Errors
     /// See [`SettingsError`].
-    pub async fn bind(settings: Settings, handler: Arc<dyn PlayerHandler>) -> Result<Self, SettingsError> {
-        Self::bind_with(settings, handler, Environment::default()).await
+    pub fn bind(settings: Settings, handler: Arc<dyn PlayerHandler>) -> Result<Self, SettingsError> {
+        Self::bind_with(settings, handler, Environment::default())
     }
 
     /// As [`ReferenceServer::bind`], by another clock or with other randomness.
     ///
     /// # Errors
     /// See [`SettingsError`].
-    pub async fn bind_with(
+    pub fn bind_with(
         settings: Settings,
         handler: Arc<dyn PlayerHandler>,
         environment: Environment,
     ) -> Result<Self, SettingsError> {
-        let listener = bind("game.listen", settings.game.listen).await?;
-        let metrics = match settings.metrics.listen {
-            Some(addr) => Some(bind("metrics.listen", addr).await?),
-            None => None,
-        };
+        let tls = settings.game_tls()?;
+        let guarded = tls.is_some() || settings.game.plaintext_to_network;
+        let socket = bind("game", "game.listen", settings.game.listen, guarded)?;
+        let metrics = settings
+            .metrics
+            .listen
+            .map(|addr| bind("metrics", "metrics.listen", addr, settings.metrics.plaintext_to_network));
+        let metrics = metrics.transpose()?;
         let bound =
-            listener.local_addr().map_err(|source| SettingsError::Bind { setting: "game.listen", source })?;
-        let (drain, connections_max) = (settings.drain(), settings.connections_max());
-        let (game, events) = GameServer::start_with(settings.into_config(bound)?, environment)?;
-        Ok(Self { listener, metrics, game, events, drain, connections_max, handler })
+            socket.local_addr().map_err(|source| SettingsError::Bind { setting: "game.listen", source })?;
+        let door = Door::new(DoorConfig {
+            name: "game",
+            connections_max: settings.connections_max(),
+            per_address_max: settings.connections_per_address_max(),
+            exempt: Vec::new(),
+            handshake_timeout: limits::HELLO_DEADLINE,
+        });
+        let drain = settings.drain();
+        let config = settings.into_config(bound)?;
+        let link_tls = config.tls.clone();
+        let (game, events) = GameServer::start_with(config, environment)?;
+        Ok(Self { listener: Listener { socket, door, tls }, metrics, game, events, drain, link_tls, handler })
+    }
+
+    /// The listener's TLS and the link's, whose files can be read again.
+    pub fn tls(&self) -> (Option<Arc<ServerTls>>, Option<ClientTls>) {
+        (self.listener.tls.clone(), self.link_tls.clone())
     }
 
     /// Where clients connect.
@@ -96,6 +116,7 @@ impl ReferenceServer {
     /// When the operating system has forgotten the socket it bound.
     pub fn addr(&self) -> SocketAddr {
         self.listener
+            .socket
             .local_addr()
             .unwrap_or_else(|error| unreachable!("a bound socket has an address: {error}"))
     }
@@ -117,20 +138,17 @@ impl ReferenceServer {
 
     /// Serves until it is stopped, then drains. A drain that the hub orders takes nobody new, and leaves the process to its operator.
     pub async fn run(self, lifecycle: Lifecycle) -> Outcome {
-        let Self { listener, metrics, game, events, drain, connections_max, handler } = self;
+        let Self { listener, metrics, game, events, drain, handler, .. } = self;
         // Who comes during a drain is told so; the listener stops after it.
         let stop = CancellationToken::new();
-        let listener = listener::Listener {
-            socket: listener,
-            connections_max,
-            context: connection::Context { game: game.clone(), handler, stop: stop.clone() },
-            tasks: lifecycle.tasks().clone(),
-        };
+        let context = connection::Context { game: game.clone(), handler, stop: stop.clone() };
         let soft = lifecycle.soft().clone();
-        lifecycle.spawn("listener", listener.run());
         if let Some(metrics) = metrics {
-            lifecycle.spawn("metrics", metrics::serve(metrics, game.clone(), stop.clone()));
+            let door = (Arc::clone(&listener.door), listener.tls.clone());
+            lifecycle.spawn("metrics", metrics::serve(metrics, game.clone(), door, stop.clone()));
         }
+        let serve = move |wire, _, visitor| connection::serve(context.clone(), wire, visitor);
+        lifecycle.spawn("listener", listener.run(lifecycle.tasks().clone(), stop.clone(), serve));
         let (outcome, outcome_of) = tokio::sync::oneshot::channel();
         lifecycle.spawn("game", async move {
             let reason = play(&game, events, &soft, drain).await;
@@ -151,9 +169,14 @@ impl ReferenceServer {
     }
 }
 
-async fn bind(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, SettingsError> {
-    require_loopback(setting, addr)?;
-    TcpListener::bind(addr).await.map_err(|source| SettingsError::Bind { setting, source })
+fn bind(
+    section: &'static str,
+    setting: &'static str,
+    addr: SocketAddr,
+    guarded: bool,
+) -> Result<TcpListener, SettingsError> {
+    require_guard(section, addr, guarded)?;
+    net::bind(addr, None).map_err(|source| SettingsError::Bind { setting, source })
 }
 
 /// Follows the game server until it is to be shut down.

@@ -1,7 +1,7 @@
 //! What hub and game servers say to each other, how it is sealed, and the link that carries it.
 //!
-//! Knows neither accounts nor games. Everything here is plain data and pure functions, except the MQTT link (feature
-//! `link`: sockets) and what every binary needs around its work (feature `process`).
+//! Knows neither accounts nor games. Everything here is plain data and pure functions, except listeners and TLS
+//! (feature `net`), the MQTT link (feature `link`) and what every binary needs around its work (feature `process`).
 
 pub mod clock;
 pub mod codec;
@@ -14,7 +14,11 @@ pub mod keys;
 pub mod limits;
 #[cfg(feature = "link")]
 pub mod link;
+#[cfg(feature = "net")]
+pub mod log_limit;
 pub mod messages;
+#[cfg(feature = "net")]
+pub mod net;
 #[cfg(feature = "process")]
 pub mod process;
 #[cfg(any(test, fuzzing))]

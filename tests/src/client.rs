@@ -1,15 +1,17 @@
 //! A player's client: HTTP to the hub, the game link to the server. The `player` binary and all tests go through it.
 
-use std::time::{Duration, Instant};
+mod game;
 
-use bytes::BytesMut;
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::Deserialize;
-use shared_msgs::codes::Retry;
-use shared_msgs::frames::{self, ClientFrame, FrameError, Hello, ServerFrame};
-use shared_msgs::ids::{HandoverId, ServerId};
-use shared_msgs::limits;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use shared_msgs::frames::FrameError;
+use shared_msgs::ids::ServerId;
+use shared_msgs::net::tls::ClientTls;
+use tokio_rustls::rustls;
+
+pub use game::{GameClient, Outcome};
 
 /// Nothing that a client waits for takes longer than this, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,7 +26,7 @@ pub enum ClientError {
     #[error("the hub did not answer: {0}")]
     Http(#[from] reqwest::Error),
     /// The reply offers nothing we can connect to.
-    #[error("the hub's reply names no tcp endpoint")]
+    #[error("the hub's reply names no endpoint that we can use: tcp, or tls where we trust somebody")]
     NoEndpoint,
     /// The game server's connection failed.
     #[error("the game link failed: {0}")]
@@ -100,7 +102,7 @@ pub struct ServerRef {
 /// A way to connect.
 #[derive(Debug, Clone, Deserialize)]
 pub struct EndpointRef {
-    /// `tcp`, or a game's own.
+    /// `tcp`, `tls`, or a game's own.
     pub transport: String,
     /// `host:port`.
     pub address: String,
@@ -117,6 +119,27 @@ impl Ticket {
     }
 }
 
+/// An HTTP client to be built. Without trust in anybody it can only speak plaintext.
+pub fn http(trust: Option<&ClientTls>) -> reqwest::ClientBuilder {
+    let trusting_nobody = || {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions();
+        let builder = builder.unwrap_or_else(|error| unreachable!("ring and rustls fit: {error}"));
+        builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+    };
+    let tls = trust.map_or_else(trusting_nobody, |trust| (*trust.config()).clone());
+    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls)
+}
+
+/// One plaintext request for what is at `url`.
+///
+/// # Errors
+/// No answer.
+pub async fn get(url: &str) -> Result<reqwest::Response, reqwest::Error> {
+    http(None).timeout(PATIENCE).build()?.get(url).send().await
+}
+
 /// The hub, as a client sees it.
 #[derive(Debug, Clone)]
 pub struct HubClient {
@@ -130,7 +153,15 @@ impl HubClient {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(base: impl Into<String>) -> Result<Self, ClientError> {
-        Self::build(&base.into(), usize::MAX)
+        Self::build(&base.into(), None, usize::MAX)
+    }
+
+    /// As [`HubClient::new`] with `https://host:port`, for hubs whose certificate is of an authority in `trust`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn trusting(base: impl Into<String>, trust: &ClientTls) -> Result<Self, ClientError> {
+        Self::build(&base.into(), Some(trust), usize::MAX)
     }
 
     /// As [`HubClient::new`], with a connection of its own for each request.
@@ -138,11 +169,11 @@ impl HubClient {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn without_reuse(base: impl Into<String>) -> Result<Self, ClientError> {
-        Self::build(&base.into(), 0)
+        Self::build(&base.into(), None, 0)
     }
 
-    fn build(base: &str, idle_max: usize) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy();
+    fn build(base: &str, trust: Option<&ClientTls>, idle_max: usize) -> Result<Self, ClientError> {
+        let http = http(trust).timeout(PATIENCE);
         let http = http.pool_max_idle_per_host(idle_max).build()?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
     }
@@ -202,195 +233,5 @@ impl HubClient {
     pub async fn get(&self, path: &str) -> Result<(u16, String), ClientError> {
         let response = self.http.get(format!("{}{path}", self.base)).send().await?;
         Ok((response.status().as_u16(), response.text().await?))
-    }
-}
-
-/// How a hello ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// In.
-    Welcome {
-        /// The player's own name.
-        name: String,
-        /// Where.
-        server: ServerId,
-        /// For support.
-        session: HandoverId,
-    },
-    /// Not in.
-    Refused {
-        /// The stable name.
-        code: String,
-        /// What to do next.
-        retry: Retry,
-        /// For support.
-        handover: Option<HandoverId>,
-    },
-}
-
-impl Outcome {
-    /// `welcome`, or the refusal's code.
-    pub fn code(&self) -> &str {
-        match self {
-            Self::Welcome { .. } => "welcome",
-            Self::Refused { code, .. } => code,
-        }
-    }
-}
-
-impl std::fmt::Display for Outcome {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Welcome { name, server, .. } => write!(f, "welcome to {server}, {name}"),
-            Self::Refused { code, retry, handover } => {
-                let next = match retry {
-                    Retry::Never => "do not try again".to_owned(),
-                    Retry::SameToken { after_ms } => format!("try again in {after_ms} ms"),
-                    Retry::NewHandover { after_ms: 0 } => "ask the hub again".to_owned(),
-                    Retry::NewHandover { after_ms } => format!("ask the hub again in {after_ms} ms"),
-                };
-                write!(f, "refused: {code} ({next}")?;
-                handover.map_or(Ok(()), |id| write!(f, "; handover {id}"))?;
-                f.write_str(")")
-            }
-        }
-    }
-}
-
-/// A connection to a game server.
-#[derive(Debug)]
-pub struct GameClient {
-    stream: TcpStream,
-    /// Received and not yet a whole frame.
-    buffer: BytesMut,
-    /// Whether the server said that it waits for the grant.
-    pub delayed: bool,
-    /// From hello to the last word on it.
-    pub answered_in: Duration,
-}
-
-impl GameClient {
-    /// Connects to a game link.
-    ///
-    /// # Errors
-    /// When there is no connection.
-    pub async fn connect(address: &str) -> Result<Self, ClientError> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: BytesMut::new(), delayed: false, answered_in: Duration::ZERO })
-    }
-
-    /// Says hello and does not wait.
-    ///
-    /// # Errors
-    /// When the connection fails.
-    pub async fn say_hello(&mut self, token: &str) -> Result<(), ClientError> {
-        let hello = Hello {
-            version: limits::GAME_LINK_VERSION,
-            token: token.to_owned(),
-            build: concat!("player/", env!("CARGO_PKG_VERSION")).to_owned(),
-            app_data: Vec::new(),
-        };
-        self.send(&ClientFrame::Hello(hello)).await
-    }
-
-    /// Sends any frame.
-    ///
-    /// # Errors
-    /// When the connection fails.
-    pub async fn send(&mut self, frame: &ClientFrame) -> Result<(), ClientError> {
-        Ok(self.stream.write_all(&frames::encode(frame)?).await?)
-    }
-
-    /// The next frame we understand; newer ones are skipped.
-    ///
-    /// # Errors
-    /// When the connection ends or falls silent.
-    pub async fn next(&mut self) -> Result<ServerFrame, ClientError> {
-        tokio::time::timeout(PATIENCE, self.read()).await.map_err(|_| ClientError::Silent)?
-    }
-
-    /// As [`GameClient::next`], for as long as it takes. Cancel-safe: what came of a frame so far is kept.
-    ///
-    /// # Errors
-    /// When the connection ends.
-    pub async fn read(&mut self) -> Result<ServerFrame, ClientError> {
-        loop {
-            match self.take_frame() {
-                Some(Err(ClientError::Frame(FrameError::UnknownTag(_)))) => {}
-                Some(frame) => return frame,
-                None if self.stream.read_buf(&mut self.buffer).await? == 0 => {
-                    return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-                }
-                None => {}
-            }
-        }
-    }
-
-    fn take_frame(&mut self) -> Option<Result<ServerFrame, ClientError>> {
-        let prefix = *self.buffer.first_chunk()?;
-        let len = match frames::frame_length(prefix) {
-            Ok(len) => frames::LENGTH_BYTES + len,
-            Err(error) => return Some(Err(error.into())),
-        };
-        if self.buffer.len() < len {
-            return None;
-        }
-        let frame = self.buffer.split_to(len);
-        Some(frames::decode(&frame[frames::LENGTH_BYTES..]).map_err(ClientError::from))
-    }
-
-    /// Waits for the last word on the hello.
-    ///
-    /// # Errors
-    /// When the connection ends or falls silent.
-    pub async fn outcome(&mut self) -> Result<Outcome, ClientError> {
-        loop {
-            match self.next().await? {
-                ServerFrame::Welcome { name, server, session } => {
-                    return Ok(Outcome::Welcome { name, server, session });
-                }
-                ServerFrame::Refused { code, retry, handover } => {
-                    return Ok(Outcome::Refused { code, retry, handover });
-                }
-                ServerFrame::Delayed { .. } => self.delayed = true,
-                ServerFrame::App(_) | ServerFrame::Ending { .. } => {}
-            }
-        }
-    }
-
-    /// Connects, says hello and waits for the last word.
-    ///
-    /// # Errors
-    /// When the connection fails.
-    #[expect(clippy::disallowed_methods, reason = "a client measures what its user waits")]
-    pub async fn enter(address: &str, token: &str) -> Result<(Self, Outcome), ClientError> {
-        let started = Instant::now();
-        let mut client = Self::connect(address).await?;
-        client.say_hello(token).await?;
-        let outcome = client.outcome().await?;
-        client.answered_in = started.elapsed();
-        Ok((client, outcome))
-    }
-
-    /// Sends the game some bytes and gives its answer.
-    ///
-    /// # Errors
-    /// When the connection fails.
-    pub async fn ask(&mut self, bytes: &[u8]) -> Result<Vec<u8>, ClientError> {
-        self.send(&ClientFrame::App(bytes.to_vec())).await?;
-        loop {
-            if let ServerFrame::App(answer) = self.next().await? {
-                return Ok(answer);
-            }
-        }
-    }
-
-    /// Waits until the server ends the session, and gives its reason.
-    ///
-    /// # Errors
-    /// When the connection ends without one.
-    pub async fn ended(&mut self) -> Result<Outcome, ClientError> {
-        self.outcome().await
     }
 }

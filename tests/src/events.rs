@@ -52,6 +52,7 @@ static LOG: OnceLock<EventLog> = OnceLock::new();
 /// The process's log; installed on first use.
 pub fn log() -> &'static EventLog {
     LOG.get_or_init(|| {
+        shared_msgs::log_limit::lift();
         let subscriber = tracing_subscriber::registry().with(Capture);
         // Fails only if somebody else installed one first; then waiting for events fails, and says so.
         let _ = tracing::subscriber::set_global_default(subscriber);

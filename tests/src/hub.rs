@@ -11,6 +11,7 @@ use auth_hub::mqtt::{BrokerHandle, BrokerStats};
 use shared_msgs::clock::SystemClock;
 use shared_msgs::ids::ServerId;
 use shared_msgs::keys::FleetKeys;
+use shared_msgs::net::DoorStats;
 use shared_msgs::process::Lifecycle;
 use shared_msgs::rng::SystemRng;
 use tempfile::TempDir;
@@ -30,6 +31,7 @@ pub struct TestHub {
     clock: Arc<SystemClock>,
     running: Stop,
     http: SocketAddr,
+    operators: SocketAddr,
     mqtt: SocketAddr,
     broker: Edge,
     client: HubClient,
@@ -64,8 +66,10 @@ impl TestHub {
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut config = Config::default();
-        config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        config.mqtt.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        (config.http.listen, config.mqtt.listen, config.operators.listen) = (anywhere, anywhere, anywhere);
+        // A whole crowd plays from one address here.
+        (config.http.connections_per_address_max, config.mqtt.connections_per_address_max) = (4_096, 4_096);
         config.database.path = dir.path().join("hub.sqlite");
         config.keys.fleet_key_file = dir.path().join("fleet.key");
         // The cheapest argon2 there is: tests of races are not tests of argon2.
@@ -86,10 +90,11 @@ impl TestHub {
         let environment = Environment { clock: clock.clone(), rng: Arc::new(SystemRng::new()) };
         let hub = Hub::bind(config.clone(), environment, &lifecycle).await?;
         let running = Stop(lifecycle.clone());
-        let (http, mqtt, broker) = (hub.http_addr(), hub.mqtt_addr(), Edge(hub.broker()));
+        let (http, operators, mqtt) = (hub.http_addr(), hub.operators_addr(), hub.mqtt_addr());
+        let broker = Edge(hub.broker());
         hub.start(&lifecycle)?;
         let client = HubClient::new(format!("http://{http}"))?;
-        Ok(Self { dir, config, clock, running, http, mqtt, broker, client })
+        Ok(Self { dir, config, clock, running, http, operators, mqtt, broker, client })
     }
 
     /// Stops and starts again on the same ports with the same files, as a new process would: everything else is forgotten.
@@ -111,15 +116,20 @@ impl TestHub {
     }
 
     async fn again(self) -> anyhow::Result<Self> {
-        let Self { dir, mut config, running, http, mqtt, .. } = self;
+        let Self { dir, mut config, running, http, operators, mqtt, .. } = self;
         running.0.clone().run_to_end(Duration::from_secs(5)).await;
-        (config.http.listen, config.mqtt.listen) = (http, mqtt);
+        (config.http.listen, config.operators.listen, config.mqtt.listen) = (http, operators, mqtt);
         Self::start_in(dir, config).await
     }
 
     /// Where players' clients ask.
     pub fn http_addr(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where operators look.
+    pub fn operators_addr(&self) -> SocketAddr {
+        self.operators
     }
 
     /// Where game servers connect.
@@ -135,7 +145,7 @@ impl TestHub {
         let mut missing = String::new();
         let ready = async {
             loop {
-                let reply = reqwest::get(format!("http://{}/readyz", self.http)).await?;
+                let reply = crate::client::get(&format!("http://{}/readyz", self.operators)).await?;
                 if reply.status().is_success() {
                     return anyhow::Ok(());
                 }
@@ -151,7 +161,12 @@ impl TestHub {
     /// # Errors
     /// When it has none of that name.
     pub async fn metric(&self, name: &str) -> anyhow::Result<u64> {
-        metric(self.http, name).await
+        metric(self.operators, name).await
+    }
+
+    /// What its broker's listener counts, as of now.
+    pub fn broker_door(&self) -> DoorStats {
+        self.broker.0.door().stats()
     }
 
     /// What its broker counts, as of now.
@@ -203,12 +218,12 @@ impl TestHub {
     }
 }
 
-/// One number of the metrics of the hub at `http`, whatever process it runs in.
+/// One number of the metrics of the hub whose operators ask at `operators`, whatever process it runs in.
 ///
 /// # Errors
 /// When it does not answer or has none of that name.
-pub async fn metric(http: SocketAddr, name: &str) -> anyhow::Result<u64> {
-    let text = reqwest::get(format!("http://{http}/metrics")).await?.text().await?;
+pub async fn metric(operators: SocketAddr, name: &str) -> anyhow::Result<u64> {
+    let text = crate::client::get(&format!("http://{operators}/metrics")).await?.text().await?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     Ok(value.with_context(|| format!("no {name} in {text}"))?.parse()?)
 }

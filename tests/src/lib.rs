@@ -3,8 +3,10 @@
 pub mod client;
 pub mod events;
 pub mod hub;
+pub mod pki;
 pub mod process;
 pub mod proxy;
 pub mod rogue;
 pub mod server;
+pub mod site;
 pub mod torture;

@@ -172,13 +172,13 @@ impl ServerBuilder<'_> {
         settings.game.max_players = self.max_players;
         settings.game.parked_max = self.parked_max;
         settings.game.connections_max = Some(4_096);
+        settings.game.connections_per_address_max = Some(4_096);
         settings.game.realm = self.realm;
         settings.game.drain_ms = self.drain_ms;
         let clock = Arc::new(TestClock::default());
         clock.step_wall_to(self.wall_offset_ms);
         let environment = Environment { clock: clock.clone(), rng: Arc::new(SystemRng::new()) };
-        let server =
-            ReferenceServer::bind_with(settings, Arc::new(EchoWorld::default()), environment).await?;
+        let server = ReferenceServer::bind_with(settings, Arc::new(EchoWorld::default()), environment)?;
         let (addr, game) = (server.addr(), server.game().clone());
         let lifecycle = Lifecycle::new();
         let (ended, outcome) = oneshot::channel();

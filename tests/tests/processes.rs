@@ -50,6 +50,7 @@ impl Site {
         let mut env = env(&[
             ("AUTH_HUB__HTTP__LISTEN", http.to_string()),
             ("AUTH_HUB__MQTT__LISTEN", mqtt.to_string()),
+            ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0".to_owned()),
             ("AUTH_HUB__DATABASE__PATH", "hub.sqlite".to_owned()),
             ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key".to_owned()),
             ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64".to_owned()),
@@ -276,7 +277,8 @@ async fn both_programs_end_cleanly_when_asked() -> anyhow::Result<()> {
 async fn wrong_settings_are_named_and_nothing_starts() -> anyhow::Result<()> {
     let mut site = Site::new()?;
     let cases = [
-        ("AUTH_HUB__HTTP__LISTEN", "0.0.0.0:0", "http.listen"),
+        ("AUTH_HUB__HTTP__LISTEN", "0.0.0.0:0", "http.plaintext_to_network"),
+        ("AUTH_HUB__OPERATORS__LISTEN", "0.0.0.0:0", "operators.plaintext_to_network"),
         ("AUTH_HUB__HTTP__PORT", "80", "port"),
         ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "1", "passwords.memory_kib"),
         ("AUTH_HUB__DATABASE__PATH", "fleet.key/hub.sqlite", "database"),
@@ -294,7 +296,7 @@ async fn wrong_settings_are_named_and_nothing_starts() -> anyhow::Result<()> {
     assert!(hub.http.port() != 0);
     let server_cases = [
         ("GAME_SERVER__HUB__KEY", "hunter2", "hub.key"),
-        ("GAME_SERVER__GAME__LISTEN", "0.0.0.0:0", "game.listen"),
+        ("GAME_SERVER__GAME__LISTEN", "0.0.0.0:0", "game.plaintext_to_network"),
     ];
     for (variable, value, named) in server_cases {
         let env = env(&[(variable, value.to_owned())]);

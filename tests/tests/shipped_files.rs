@@ -69,7 +69,7 @@ async fn the_readme_s_commands_work() -> anyhow::Result<()> {
 
     let any = "127.0.0.1:0".to_owned();
     let free_ports =
-        [("AUTH_HUB__HTTP__LISTEN".to_owned(), any.clone()), ("AUTH_HUB__MQTT__LISTEN".to_owned(), any)];
+        ["HTTP", "MQTT", "OPERATORS"].map(|section| (format!("AUTH_HUB__{section}__LISTEN"), any.clone()));
     let mut hub = Process::start("hub", "auth-hub", &["serve"], &free_ports.into(), dir.path())?;
     let ready = hub.ready().await?;
     let (http, mqtt) = (Process::addr(&ready, "http")?, Process::addr(&ready, "mqtt")?);

@@ -19,6 +19,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use shared_msgs::clock::SystemClock;
 use shared_msgs::ids::ServerId;
+use shared_msgs::process::LogFilter;
 use shared_msgs::rng::SystemRng;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -76,13 +77,29 @@ impl std::fmt::Debug for Terminal<'_> {
     }
 }
 
+/// What a command runs with.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the settings came from, to read them again.
+    pub file: Option<PathBuf>,
+    /// What they say.
+    pub config: Config,
+    /// What is logged.
+    pub log: LogFilter,
+}
+
 /// Does it.
 ///
 /// # Errors
 /// Why it was not done.
-pub async fn run(command: Command, config: Config, terminal: &mut Terminal<'_>) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    command: Command,
+    settings: Settings,
+    terminal: &mut Terminal<'_>,
+) -> anyhow::Result<ExitCode> {
+    let config = settings.config.clone();
     match command {
-        Command::Serve => serve(config, terminal.output).await,
+        Command::Serve => serve(settings, terminal.output).await,
         Command::ServerKey { server_id, generation } => {
             let line = server_key::line(&config, &server_id, generation).await?;
             writeln!(terminal.output, "{}", *line)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use shared_msgs::keys::ServerKey;
+use shared_msgs::process::LogFilter;
 
 use super::*;
 use crate::keyfile;
@@ -41,7 +42,8 @@ impl Bench {
             interactive: false,
             complaints: &mut complaints,
         };
-        let result = run(cli.command, self.config.clone(), &mut terminal).await;
+        let settings = Settings { file: None, config: self.config.clone(), log: LogFilter::none() };
+        let result = run(cli.command, settings, &mut terminal).await;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let (out, mut complaints) = (text(output), text(complaints));
         let ok = match result {

@@ -11,11 +11,13 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use shared_msgs::process::{ConfigError, ConfigFile, NotLoopback, load_from, require_loopback};
+use shared_msgs::net::tls::TlsError;
+use shared_msgs::net::{Exposed, require_guard};
+use shared_msgs::process::{ConfigError, ConfigFile, load_from};
 
 use crate::accounts::phc::PhcError;
 pub use sections::{
-    AccountSettings, Database, HttpListen, Keys, Log, MqttListen, PasswordSettings, Sessions,
+    AccountSettings, Database, HttpListen, Keys, Log, MqttListen, Operators, PasswordSettings, Sessions,
     ThrottleSettings,
 };
 
@@ -35,6 +37,8 @@ const PASSWORD_THREADS_MAX: usize = 256;
 pub struct Config {
     /// The HTTP API.
     pub http: HttpListen,
+    /// Probes and metrics.
+    pub operators: Operators,
     /// The embedded broker.
     pub mqtt: MqttListen,
     /// The accounts' database.
@@ -67,11 +71,19 @@ pub enum LoadError {
 /// Settings that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
-    /// Beyond this machine.
+    /// Beyond this machine, without TLS.
     #[error(transparent)]
-    NotLoopback(#[from] NotLoopback),
+    Exposed(#[from] Exposed),
+    /// Half a pair of files.
+    #[error(
+        "{section}.tls_cert_file and {section}.tls_key_file go together, and nothing of TLS works without them"
+    )]
+    HalfTls {
+        /// As the configuration calls it.
+        section: &'static str,
+    },
     /// Two listeners, one address.
-    #[error("http.listen and mqtt.listen are the same address")]
+    #[error("http.listen, operators.listen and mqtt.listen must be three addresses")]
     SameAddress,
     /// A number that cannot work.
     #[error("{key} must be {min} to {max}")]
@@ -128,10 +140,27 @@ impl Config {
     /// # Errors
     /// The first that cannot work.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        let Self { http, mqtt, database, keys, passwords, throttle, sessions, accounts: _, log: _ } = self;
-        require_loopback("http.listen", http.listen)?;
-        require_loopback("mqtt.listen", mqtt.listen)?;
-        if http.listen == mqtt.listen && http.listen.port() != 0 {
+        let Self {
+            http,
+            operators,
+            mqtt,
+            database,
+            keys,
+            passwords,
+            throttle,
+            sessions,
+            accounts: _,
+            log: _,
+        } = self;
+        let has_tls = |section, files: Result<Option<_>, TlsError>| {
+            files.map(|files| files.is_some()).map_err(|_| InvalidConfig::HalfTls { section })
+        };
+        require_guard("http", http.listen, has_tls("http", http.tls())? || http.plaintext_to_network)?;
+        require_guard("mqtt", mqtt.listen, has_tls("mqtt", mqtt.tls())? || mqtt.plaintext_to_network)?;
+        require_guard("operators", operators.listen, operators.plaintext_to_network)?;
+        let listens = [http.listen, mqtt.listen, operators.listen];
+        let same = |a: usize, b: usize| listens[a] == listens[b] && listens[a].port() != 0;
+        if same(0, 1) || same(0, 2) || same(1, 2) {
             return Err(InvalidConfig::SameAddress);
         }
         let count = |key, value: usize| range(key, value as u64, 1, CONNECTIONS_MAX as u64);
@@ -139,6 +168,8 @@ impl Config {
         count("http.connections_max", http.connections_max)?;
         count("mqtt.servers_max", mqtt.servers_max)?;
         count("mqtt.connections_max", mqtt.connections_max)?;
+        count("http.connections_per_address_max", http.connections_per_address_max)?;
+        count("mqtt.connections_per_address_max", mqtt.connections_per_address_max)?;
         if mqtt.connections_max < mqtt.servers_max {
             return Err(InvalidConfig::TooFewConnections);
         }

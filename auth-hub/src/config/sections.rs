@@ -2,12 +2,13 @@
 //!
 //! `config/auth-hub.toml` explains each key to operators; a test holds the two together.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shared_msgs::net::tls::{CertFiles, ServerTlsFiles, TlsError};
 use shared_msgs::process::LogFormat;
 
 use crate::accounts::phc::PhcError;
@@ -20,16 +21,61 @@ use crate::accounts::{Cost, PoolConfig, ThrottleConfig};
 pub struct HttpListen {
     /// Where clients connect; port 0 picks one.
     pub listen: SocketAddr,
+    /// The certificate chain.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub tls_key_file: Option<PathBuf>,
+    /// Whether other machines may connect without TLS.
+    pub plaintext_to_network: bool,
     /// Requests to the API at one time.
     pub requests_max: usize,
     /// Open connections.
     pub connections_max: usize,
+    /// Of those, from one address.
+    pub connections_per_address_max: usize,
+    /// Proxies that speak for many.
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 impl Default for HttpListen {
     fn default() -> Self {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-        Self { listen, requests_max: 1024, connections_max: 4096 }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            tls_cert_file: None,
+            tls_key_file: None,
+            plaintext_to_network: false,
+            requests_max: 1024,
+            connections_max: 4096,
+            connections_per_address_max: 256,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl HttpListen {
+    /// The files of its TLS.
+    ///
+    /// # Errors
+    /// One without the other.
+    pub fn tls(&self) -> Result<Option<ServerTlsFiles>, TlsError> {
+        let identity = CertFiles::of("http", self.tls_cert_file.as_deref(), self.tls_key_file.as_deref())?;
+        Ok(identity.map(|identity| ServerTlsFiles { identity, client_ca: None }))
+    }
+}
+
+/// `[operators]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Operators {
+    /// Where probes and metrics are asked for; port 0 picks one.
+    pub listen: SocketAddr,
+    /// Whether other machines may connect; there is no TLS here.
+    pub plaintext_to_network: bool,
+}
+
+impl Default for Operators {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)), plaintext_to_network: false }
     }
 }
 
@@ -39,16 +85,48 @@ impl Default for HttpListen {
 pub struct MqttListen {
     /// Where game servers connect; port 0 picks one.
     pub listen: SocketAddr,
+    /// The certificate chain.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub tls_key_file: Option<PathBuf>,
+    /// Authorities that a game server's own certificate must be of.
+    pub tls_client_ca_file: Option<PathBuf>,
+    /// Whether other machines may connect without TLS.
+    pub plaintext_to_network: bool,
     /// Sockets of game servers at one time.
     pub connections_max: usize,
+    /// Of those, from one address.
+    pub connections_per_address_max: usize,
     /// Game servers in the fleet.
     pub servers_max: usize,
 }
 
 impl Default for MqttListen {
     fn default() -> Self {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 1883));
-        Self { listen, connections_max: 1024, servers_max: 512 }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
+            plaintext_to_network: false,
+            connections_max: 1024,
+            connections_per_address_max: 256,
+            servers_max: 512,
+        }
+    }
+}
+
+impl MqttListen {
+    /// The files of its TLS.
+    ///
+    /// # Errors
+    /// One without the other.
+    pub fn tls(&self) -> Result<Option<ServerTlsFiles>, TlsError> {
+        let identity = CertFiles::of("mqtt", self.tls_cert_file.as_deref(), self.tls_key_file.as_deref())?;
+        if identity.is_none() && self.tls_client_ca_file.is_some() {
+            return Err(TlsError::Half { section: "mqtt" });
+        }
+        Ok(identity.map(|identity| ServerTlsFiles { identity, client_ca: self.tls_client_ca_file.clone() }))
     }
 }
 

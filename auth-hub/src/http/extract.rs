@@ -155,6 +155,6 @@ impl FromRequestParts<HttpState> for FromAddress {
 
     async fn from_request_parts(parts: &mut Parts, _: &HttpState) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<ConnectInfo<Peer>>();
-        peer.map(|peer| Self(peer.0.addr.ip())).ok_or_else(|| Problem::new(Kind::Internal))
+        peer.map(|peer| Self(peer.0.client)).ok_or_else(|| Problem::new(Kind::Internal))
     }
 }

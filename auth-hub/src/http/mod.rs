@@ -28,7 +28,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 pub use problem::Kind as ProblemKind;
-pub use serve::{Peer, serve};
+pub use serve::{HEAD_TIME, Peer, serve};
 pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState, REQUEST_DEADLINE};
 
 use problem::{Kind, Problem};
@@ -40,7 +40,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const ROUTES: [&str; 7] =
     ["/auth/register", "/auth/login", "/handover", "/servers", "/healthz", "/readyz", "/metrics"];
 
-/// The whole API. Serve it with [`serve`], which tells it who is asking.
+/// What clients may ask. Serve it with [`serve`], which tells it who is asking.
 pub fn router(state: HttpState) -> Router {
     let api = Router::new()
         .route("/auth/register", post(register::register))
@@ -48,12 +48,22 @@ pub fn router(state: HttpState) -> Router {
         .route("/handover", post(handover::hand_over))
         .route("/servers", get(servers::list))
         .route_layer(from_fn_with_state(state.clone(), edge::bound_requests));
-    // Probes stay outside the bound on requests: a hub that is busy must still be seen.
-    Router::new()
+    // Outside the bound on requests: a hub that is busy must still be seen.
+    edged(state, api.route("/healthz", get(health::alive)))
+}
+
+/// What operators may ask, on a listener that no client reaches.
+pub fn operators_router(state: HttpState) -> Router {
+    let probes = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .merge(api)
+        .route("/metrics", get(health::metrics));
+    edged(state, probes)
+}
+
+/// Around either.
+fn edged(state: HttpState, routes: Router<HttpState>) -> Router {
+    routes
         .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
         .fallback(async || Problem::new(Kind::NotFound))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -1,163 +1,209 @@
-//! Below the router: accepting, bounding and timing out connections.
+//! Below the router: HTTP/1.1 on accepted connections.
 //!
-//! Knows sockets, no HTTP but whether a request is running. Invariants: at most `connections_max` connections, each keeping its permit
-//! until it is gone; one on which no request begins for [`IDLE_TIME`] to twice that is closed, however it trickles.
+//! Knows places and bytes, and of a request only whether it runs. Invariants: a request's head is there within [`HEAD_TIME`] of the
+//! connection's start or of the last answer, however it trickles; a client that does not read is closed; a connection is a guest
+//! while a request of its own runs, and else a stranger that goes when its place is needed.
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::extract::{ConnectInfo, Request};
+use axum::http::HeaderMap;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use shared_msgs::net::{Listener, TurnedAway, Visitor, Wire};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, trace};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+use tracing::{debug, info};
 
-/// How long a connection may go without a request.
-const IDLE_TIME: Duration = Duration::from_secs(30);
+/// The time for a request's line and headers, and for an idle connection to say something.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A client that takes none of an answer for this long is gone.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// All of a request's head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Headers of a request.
+const HEADERS_MAX: usize = 64;
 
 /// Serves until `soft`, then finishes the requests that run and closes.
-pub async fn serve(listener: TcpListener, connections_max: usize, router: Router, soft: CancellationToken) {
-    let listener = Bounded {
-        listener,
-        permits: Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS))),
+///
+/// What comes from one of the `proxies` is asked by whom its `X-Forwarded-For` names last.
+pub async fn serve(listener: Listener, router: Router, proxies: Arc<[IpAddr]>, soft: CancellationToken) {
+    // Its own: what it waits for at the end is connections.
+    let connections = TaskTracker::new();
+    let name = listener.door.name();
+    info!(target: "http", listener = name, "http.serving");
+    let stopping = soft.clone();
+    let serve = move |wire, addr: SocketAddr, visitor| {
+        let proxies = proxies.contains(&addr.ip().to_canonical()).then(|| Arc::clone(&proxies));
+        connection(wire, addr, proxies, visitor, router.clone(), stopping.clone())
     };
-    info!(target: "http", "http.serving");
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    // An accept that fails is tried again inside; this never returns an error.
-    let _ = axum::serve(listener, service).with_graceful_shutdown(soft.cancelled_owned()).await;
-    info!(target: "http", "http.stopped");
+    listener.run(connections.clone(), soft, serve).await;
+    connections.close();
+    connections.wait().await;
+    info!(target: "http", listener = name, "http.stopped");
 }
 
-struct Bounded {
-    listener: TcpListener,
-    permits: Arc<Semaphore>,
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // Never closed, so there is always a permit to come.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        // The pause after a failed accept (no descriptors) is axum's: one second.
-        let (stream, addr) = Listener::accept(&mut self.listener).await;
-        if let Err(err) = stream.set_nodelay(true) {
-            trace!(target: "http", %err, "no TCP_NODELAY");
+async fn connection(
+    wire: Wire,
+    addr: SocketAddr,
+    proxies: Option<Arc<[IpAddr]>>,
+    visitor: Visitor,
+    router: Router,
+    soft: CancellationToken,
+) {
+    let peer = Peer { client: addr.ip(), presence: Some(Arc::new(Presence::of(visitor.clone()))) };
+    let stream = Impatient::new(wire, peer.presence.clone());
+    let service = router.map_request(move |mut request: Request<_>| {
+        let client = proxies.as_deref().and_then(|proxies| forwarded_for(request.headers(), proxies));
+        let peer = Peer { client: client.unwrap_or(peer.client), ..peer.clone() };
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut served = pin!(served);
+    let done = tokio::select! {
+        done = &mut served => done,
+        () = soft.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
         }
-        (Connection::new(stream, IDLE_TIME, permit), addr)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    };
+    if let Err(error) = done {
+        if is_silence(&error) {
+            visitor.turned_away(TurnedAway::Silent);
+        }
+        debug!(target: "http", %error, "the connection ended");
     }
 }
 
-/// Requests of one connection.
-#[derive(Debug, Default)]
-struct Activity {
-    begun: AtomicU64,
-    running: AtomicUsize,
+/// The last address in `X-Forwarded-For` that is no proxy of ours: what stands before it anybody can have made up.
+fn forwarded_for(headers: &HeaderMap, proxies: &[IpAddr]) -> Option<IpAddr> {
+    let values = headers.get_all("x-forwarded-for").iter().rev();
+    let mut addresses = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+    addresses.find_map(|text| match text.trim().parse::<IpAddr>() {
+        Ok(address) if proxies.contains(&address.to_canonical()) => None,
+        // What is no address ends the search: nothing before it can be told from made up.
+        parsed => Some(parsed.ok()),
+    })?
+}
+
+fn is_silence(error: &hyper::Error) -> bool {
+    let written = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    error.is_timeout() || written.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Who asks.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The address that connected.
-    pub addr: SocketAddr,
-    activity: Arc<Activity>,
+    /// The address that connected, or for whom a proxy of ours did.
+    pub client: IpAddr,
+    presence: Option<Arc<Presence>>,
+}
+
+/// What a connection does with its place.
+#[derive(Debug)]
+struct Presence {
+    visitor: Visitor,
+    /// Requests under way: one, for HTTP/1.1 has no more.
+    running: AtomicUsize,
+    is_guest: AtomicBool,
+}
+
+impl Presence {
+    fn of(visitor: Visitor) -> Self {
+        Self { visitor, running: AtomicUsize::new(0), is_guest: AtomicBool::new(false) }
+    }
+
+    /// All that was to be written is written.
+    fn flushed(&self) {
+        if self.running.load(Ordering::Relaxed) == 0 && self.is_guest.swap(false, Ordering::Relaxed) {
+            self.visitor.idle();
+        }
+    }
 }
 
 impl Peer {
-    /// Somebody at `addr`; [`serve`] makes the real ones.
-    pub fn new(addr: SocketAddr) -> Self {
-        Self { addr, activity: Arc::default() }
+    /// Somebody; [`serve`] makes the real ones.
+    pub fn new(client: IpAddr) -> Self {
+        Self { client, presence: None }
     }
 
     /// A request runs until what this returns is dropped.
     pub(super) fn begin_request(&self) -> Running<'_> {
-        self.activity.begun.fetch_add(1, Ordering::Relaxed);
-        self.activity.running.fetch_add(1, Ordering::Relaxed);
-        Running(&self.activity)
+        let presence = self.presence.as_deref();
+        if let Some(Presence { visitor, running, is_guest }) = presence {
+            // One that had to go just now is about to be dropped, and this request with it.
+            let _ = visitor.introduced();
+            is_guest.store(true, Ordering::Relaxed);
+            running.fetch_add(1, Ordering::Relaxed);
+        }
+        Running(presence)
     }
 }
 
-impl Connected<IncomingStream<'_, Bounded>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self { addr: *stream.remote_addr(), activity: Arc::clone(&stream.io().activity) }
-    }
-}
-
-pub(super) struct Running<'a>(&'a Activity);
+pub(super) struct Running<'a>(Option<&'a Presence>);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A socket that loses its patience.
-struct Connection {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-    /// `begun` when patience was last renewed.
-    seen: u64,
-    idle: Duration,
-    patience: Pin<Box<Sleep>>,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Connection {
-    fn new(stream: TcpStream, idle: Duration, permit: Option<OwnedSemaphorePermit>) -> Self {
-        let patience = Box::pin(tokio::time::sleep(idle));
-        Self { stream, activity: Arc::default(), seen: 0, idle, patience, _permit: permit }
-    }
-
-    /// An error once patience is over.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        loop {
-            ready!(self.patience.as_mut().poll(cx));
-            let begun = self.activity.begun.load(Ordering::Relaxed);
-            if begun == self.seen && self.activity.running.load(Ordering::Relaxed) == 0 {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
-            }
-            self.seen = begun;
-            let again = Instant::now() + self.idle;
-            self.patience.as_mut().reset(again);
+        if let Some(presence) = self.0 {
+            presence.running.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
 
-    /// What the socket says, or that patience is over while it says nothing.
+/// A stream whose writes end, one way or the other. It knows when an answer is out.
+struct Impatient<S> {
+    stream: S,
+    presence: Option<Arc<Presence>>,
+    /// Runs while a write waits.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    fn new(stream: S, presence: Option<Arc<Presence>>) -> Self {
+        Self { stream, presence, patience: None }
+    }
+
     fn patient<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        // Patience is asked even when there are bytes: a trickle must not keep a connection.
-        match self.poll_patience(cx) {
-            Poll::Ready(over) => Poll::Ready(Err(over)),
-            Poll::Pending => polled,
+        if polled.is_ready() {
+            self.patience = None;
+            return polled;
         }
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIME)));
+        ready!(patience.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.patient(polled, cx)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.patient(polled, cx)
@@ -177,11 +223,16 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        if let (Poll::Ready(Ok(())), Some(presence)) = (&polled, &self.presence) {
+            presence.flushed();
+        }
+        self.patient(polled, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.patient(polled, cx)
     }
 }
 
@@ -191,56 +242,42 @@ mod tests {
 
     use super::*;
 
-    const IDLE: Duration = Duration::from_millis(40);
-
-    async fn pair() -> (Connection, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        (Connection::new(stream, IDLE, None), client)
-    }
-
-    #[tokio::test]
-    async fn silence_ends_a_connection() {
-        let (mut connection, _client) = pair().await;
-        let started = Instant::now();
-        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() >= IDLE);
-    }
-
-    #[tokio::test]
-    async fn a_trickle_without_a_request_ends_too() {
-        let (mut connection, mut client) = pair().await;
-        let err = loop {
-            // There is always something to read.
-            client.write_all(b"G").await.unwrap();
-            if let Err(err) = connection.read_u8().await {
-                break err;
+    #[test]
+    fn a_proxy_is_asked_for_whom_and_nobody_else_is_believed() {
+        let proxies: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", value.parse().unwrap());
             }
+            forwarded_for(&headers, &proxies).map(|address| address.to_string())
         };
-        assert_eq!(err.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(of(&["192.0.2.7"]).as_deref(), Some("192.0.2.7"));
+        assert_eq!(of(&["6.6.6.6, 192.0.2.7, 10.0.0.2"]).as_deref(), Some("192.0.2.7"));
+        assert_eq!(of(&["6.6.6.6", "2001:db8::1"]).as_deref(), Some("2001:db8::1"));
+        assert_eq!(of(&["192.0.2.7, nonsense, 10.0.0.2"]), None);
+        assert_eq!(of(&["10.0.0.1"]), None);
+        assert_eq!(of(&[]), None);
     }
 
-    #[tokio::test]
-    async fn a_request_renews_patience_while_it_runs() {
-        let (mut connection, _client) = pair().await;
-        let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), activity: Arc::clone(&connection.activity) };
-        let running = peer.begin_request();
-        let read = tokio::time::timeout(IDLE * 4, connection.read_u8()).await;
-        assert!(read.is_err(), "still waiting: {read:?}");
-        drop(running);
-        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[tokio::test]
-    async fn each_request_buys_time() {
-        let (mut connection, mut client) = pair().await;
-        let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), activity: Arc::clone(&connection.activity) };
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_nobody_reads_ends_and_one_that_goes_on_does_not() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = Impatient::new(near, None);
         let started = Instant::now();
-        while started.elapsed() < IDLE * 4 {
-            drop(peer.begin_request());
-            client.write_all(b"G").await.unwrap();
-            connection.read_u8().await.unwrap();
+        for _ in 0..4 {
+            near.write_all(&[0; 64]).await.unwrap();
+            let read = async {
+                tokio::time::advance(WRITE_TIME.mul_f32(0.9)).await;
+                far.read_exact(&mut [0; 64]).await
+            };
+            let (more, read) = tokio::join!(near.write_all(&[0; 64]), read);
+            more.unwrap();
+            read.unwrap();
+            far.read_exact(&mut [0; 64]).await.unwrap();
         }
+        assert!(started.elapsed() > WRITE_TIME * 3);
+        near.write_all(&[0; 64]).await.unwrap();
+        assert_eq!(near.write_all(&[0; 1]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shared_msgs::ids::ServerId;
+use shared_msgs::net::{self, Door, DoorConfig, Listener};
 use tokio::net::TcpListener;
 use tokio::select;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, info, info_span};
@@ -18,14 +18,16 @@ use tracing::{Instrument as _, error, info, info_span};
 use super::auth::{Authenticator, server_client_id};
 use super::config::{BrokerConfig, ConfigError};
 use super::connect::Side;
-use super::listener::{self, PRIVATE_CONNECTIONS_MAX};
 use super::registry::Registry;
 use super::router::{Link, RouterHandle};
-use super::session::Edge;
+use super::session::{self, Edge};
 use super::stats::{BrokerStats, Counters};
 
 /// The router client id of the link that only watches the router. No CONNECT can claim it: it fits no principal.
 const SENTINEL: &str = "edge.sentinel";
+/// Sockets on the private listener, which only processes of this machine reach. The hub itself needs one, or two for a
+/// moment; whoever else comes there is a stranger for ever.
+pub(crate) const PRIVATE_CONNECTIONS_MAX: usize = 16;
 
 /// Why the broker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +56,14 @@ pub struct Broker {
     private: TcpListener,
     private_addr: SocketAddr,
     sentinel: Link,
+    door: Arc<Door>,
 }
 
 /// Reaches a broker from elsewhere, whether it runs or not.
 #[derive(Clone)]
 pub struct BrokerHandle {
     pub(super) edge: Arc<Edge>,
+    door: Arc<Door>,
 }
 
 impl Broker {
@@ -78,9 +82,16 @@ impl Broker {
         let router = RouterHandle::spawn(&config);
         let sentinel = router.open(SENTINEL).await.map_err(|_| BindError::Router)?;
         let registry = Arc::new(Registry::default());
+        let door = Door::new(DoorConfig {
+            name: "mqtt",
+            connections_max: config.connections_max,
+            per_address_max: config.per_address_max,
+            exempt: Vec::new(),
+            handshake_timeout: config.connect_timeout,
+        });
         let edge = Arc::new(Edge { config, authenticator, router, registry, counters: Counters::default() });
         info!(target: "mqtt", public = %public_addr, private = %private_addr, "mqtt.listening");
-        Ok(Self { edge, public, public_addr, private, private_addr, sentinel })
+        Ok(Self { edge, public, public_addr, private, private_addr, sentinel, door })
     }
 
     /// Where game servers connect.
@@ -95,24 +106,39 @@ impl Broker {
 
     /// A handle that outlives [`Self::run`].
     pub fn handle(&self) -> BrokerHandle {
-        BrokerHandle { edge: Arc::clone(&self.edge) }
+        BrokerHandle { edge: Arc::clone(&self.edge), door: Arc::clone(&self.door) }
     }
 
     /// Serves on `tasks` until `soft` is cancelled: then it accepts no more and closes all connections, without wills, for
     /// the hub that would hear them stops too. It cancels `soft` itself should a listener or the router die; then
     /// [`BrokerStats::router_alive`] tells which.
     pub fn run(self, tasks: &TaskTracker, soft: CancellationToken) {
-        let Self { edge, public, private, sentinel, .. } = self;
+        let Self { edge, public, private, sentinel, door, .. } = self;
+        let private_door = Door::new(DoorConfig {
+            name: "mqtt-private",
+            connections_max: PRIVATE_CONNECTIONS_MAX,
+            per_address_max: PRIVATE_CONNECTIONS_MAX,
+            exempt: Vec::new(),
+            handshake_timeout: edge.config.connect_timeout,
+        });
+        let tls = edge.config.tls.clone();
         let sides = [
-            (public, Side::Public, edge.config.connections_max, info_span!("mqtt_public")),
-            (private, Side::Private, PRIVATE_CONNECTIONS_MAX, info_span!("mqtt_private")),
+            (Listener { socket: public, door, tls }, Side::Public, info_span!("mqtt_public")),
+            (
+                Listener { socket: private, door: private_door, tls: None },
+                Side::Private,
+                info_span!("mqtt_private"),
+            ),
         ];
-        for (listener, side, connections_max, span) in sides {
-            let permits = Arc::new(Semaphore::new(connections_max));
+        for (listener, side, span) in sides {
             let (edge, connections, stop) = (Arc::clone(&edge), tasks.clone(), soft.clone());
             let accept = async move {
                 let _guard = stop.clone().drop_guard();
-                listener::accept(edge, listener, side, permits, connections, stop).await;
+                let stopping = stop.clone();
+                let serve = move |wire, _, visitor| {
+                    session::serve(Arc::clone(&edge), wire, side, visitor, stopping.clone())
+                };
+                listener.run(connections, stop, serve).await;
             };
             tasks.spawn(accept.instrument(span));
         }
@@ -135,7 +161,7 @@ async fn watch_router(edge: Arc<Edge>, mut sentinel: Link, soft: CancellationTok
 
 fn listen(address: SocketAddr, send_buffer_bytes: u32) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |source| BindError::Listen { address, source };
-    let listener = listener::bind(address, send_buffer_bytes).map_err(failed)?;
+    let listener = net::bind(address, Some(send_buffer_bytes)).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
@@ -145,6 +171,11 @@ impl BrokerHandle {
     /// none to close.
     pub fn disconnect(&self, server_id: &ServerId) -> bool {
         self.edge.registry.evict(&server_client_id(server_id))
+    }
+
+    /// Who holds the public listener's places.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     /// The counters, as of now.

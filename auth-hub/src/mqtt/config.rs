@@ -3,25 +3,31 @@
 //! Invariant: a config that passed [`BrokerConfig::validate`] can neither panic the router nor leave a wait without an end.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use shared_msgs::net::tls::ServerTls;
 
 /// What the embedded broker is told. All of it has a default.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
     /// Where game servers connect; port 0 picks one.
     pub listen: SocketAddr,
-    /// Sockets of game servers at a time. At the bound nothing is accepted until one closes.
+    /// Speaks TLS to game servers; plain MQTT without it.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Sockets of game servers at a time. At the bound a newcomer takes the place of one that has not said who it is; while there is
+    /// none, nothing is accepted.
     pub connections_max: usize,
+    /// Of those, from one IPv4 address or IPv6 /64.
+    pub per_address_max: usize,
     /// Game servers in the fleet: sizes the router's logs that all of them share.
     pub servers_max: usize,
-    /// A peer must have sent its whole CONNECT within this.
+    /// A peer must have shaken hands within this, and have sent its whole CONNECT within as much again.
     pub connect_timeout: Duration,
     /// Bytes for a client must be gone, and a message to it acknowledged, within this.
     pub write_timeout: Duration,
     /// Longest keepalive a client may ask for; none at all is refused. A connection ends after 1.5 times its own.
     pub keepalive_max: Duration,
-    /// Pause after an accept that failed for want of descriptors or memory.
-    pub accept_pause: Duration,
     /// Kernel send buffer of each connection: what a client that does not read costs.
     pub send_buffer_bytes: u32,
 }
@@ -30,12 +36,13 @@ impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+            tls: None,
             connections_max: 1024,
+            per_address_max: 1024,
             servers_max: 512,
             connect_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(10),
             keepalive_max: Duration::from_mins(1),
-            accept_pause: Duration::from_millis(100),
             send_buffer_bytes: 256 * 1024,
         }
     }
@@ -72,6 +79,9 @@ impl BrokerConfig {
     /// The first setting that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let Self { connections_max, servers_max, .. } = *self;
+        if self.per_address_max == 0 {
+            return Err(ConfigError::Zero("per_address_max"));
+        }
         if servers_max == 0 || connections_max < servers_max {
             return Err(ConfigError::Counts { connections_max, servers_max });
         }
@@ -82,7 +92,6 @@ impl BrokerConfig {
             ("connect_timeout", self.connect_timeout),
             ("write_timeout", self.write_timeout),
             ("keepalive_max", self.keepalive_max),
-            ("accept_pause", self.accept_pause),
         ] {
             if of.is_zero() {
                 return Err(ConfigError::Zero(name));

@@ -64,6 +64,8 @@ pub(crate) enum Refused {
     Keepalive,
     /// One that this principal may not leave.
     Will,
+    /// Its place went to a newcomer just before it said who it is.
+    CrowdedOut,
     /// A newer connection of the same client came first.
     TakenOver,
     /// The broker stops.
@@ -87,6 +89,7 @@ impl Refused {
             Self::PersistentSession => "persistent-session",
             Self::Keepalive => "keepalive",
             Self::Will => "will",
+            Self::CrowdedOut => "crowded-out",
             Self::TakenOver => "taken-over",
             Self::Stopping => "stopping",
             Self::RouterGone => "router-gone",
@@ -96,7 +99,7 @@ impl Refused {
     /// What the client is told, if anything.
     pub(crate) fn answer(self) -> Option<Packet> {
         let code = match self {
-            Self::Timeout | Self::Lost | Self::Malformed | Self::TakenOver => return None,
+            Self::Timeout | Self::Lost | Self::Malformed | Self::CrowdedOut | Self::TakenOver => return None,
             Self::Version => ConnectReturnCode::RefusedProtocolVersion,
             Self::ClientId => ConnectReturnCode::ClientIdentifierNotValid,
             Self::Stopping | Self::RouterGone => ConnectReturnCode::ServiceUnavailable,

@@ -22,8 +22,8 @@ use shared_msgs::limits::PAYLOAD_BYTES_MAX;
 use shared_msgs::topics::{EVENTS_FILTER, STATUS_FILTER};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::broker::PRIVATE_CONNECTIONS_MAX;
 use super::config::BrokerConfig;
-use super::listener::PRIVATE_CONNECTIONS_MAX;
 use super::stats::count;
 
 /// Links being opened at a time: each holds a thread until the router answers.

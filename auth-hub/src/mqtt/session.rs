@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttd::protocol::Packet;
+use shared_msgs::limited;
+use shared_msgs::net::{TurnedAway, Visitor};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::select;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -40,18 +42,21 @@ pub(crate) struct Edge {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S>(edge: Arc<Edge>, io: S, side: Side, stop: CancellationToken)
+pub(crate) async fn serve<S>(edge: Arc<Edge>, io: S, side: Side, visitor: Visitor, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, write) = tokio::io::split(io);
-    let mut wire = Wire { read, write, inbox: BytesMut::new(), out: BytesMut::new() };
-    match open(&edge, &mut wire, side, &stop).await {
+    let mut wire = Wire { read, write, inbox: BytesMut::new(), out: BytesMut::new(), unflushed: false };
+    match open(&edge, &mut wire, side, &visitor, &stop).await {
         Ok(opened) => established(&edge, wire, opened, &stop).await,
         Err((refused, client_id)) => {
             count(&edge.counters.refused);
+            if refused == Refused::Timeout {
+                visitor.turned_away(TurnedAway::Silent);
+            }
             let client_id: String = client_id.chars().take(LOGGED_CHARS_MAX).collect();
-            info!(target: "mqtt", ?client_id, reason = refused.as_str(), "mqtt.refused");
+            limited!(info, target: "mqtt", ?client_id, reason = refused.as_str(), "mqtt.refused");
             if let Some(answer) = refused.answer() {
                 // Best effort: the peer has nothing coming if it does not read.
                 let _ = timeout(edge.config.write_timeout, wire.answer(answer)).await;
@@ -65,6 +70,27 @@ struct Wire<S> {
     write: WriteHalf<S>,
     inbox: BytesMut,
     out: BytesMut,
+    /// TLS may hold on to what it was given.
+    unflushed: bool,
+}
+
+/// Writes some of `out`, and flushes once that was the last of it. Cancel-safe.
+async fn push<W: AsyncWrite + Unpin>(
+    write: &mut W,
+    out: &mut BytesMut,
+    unflushed: &mut bool,
+) -> std::io::Result<()> {
+    if !out.is_empty() {
+        *unflushed = true;
+        if write.write_buf(out).await? == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+    }
+    if out.is_empty() {
+        write.flush().await?;
+        *unflushed = false;
+    }
+    Ok(())
 }
 
 struct Opened {
@@ -107,6 +133,7 @@ async fn open<S: AsyncRead + AsyncWrite>(
     edge: &Edge,
     wire: &mut Wire<S>,
     side: Side,
+    visitor: &Visitor,
     stop: &CancellationToken,
 ) -> Result<Opened, (Refused, String)> {
     let unnamed = |refused| (refused, String::new());
@@ -120,6 +147,9 @@ async fn open<S: AsyncRead + AsyncWrite>(
     let named = |refused| (refused, client_id.clone());
     let admitted =
         connect::admit(first, side, edge.config.keepalive_max, &*edge.authenticator).map_err(named)?;
+    if !visitor.introduced() {
+        return Err(named(Refused::CrowdedOut));
+    }
     let mut seat = edge.registry.claim(&admitted.client_id);
     seat.predecessor_gone().await;
     if seat.is_evicted() {
@@ -207,27 +237,29 @@ impl<S: AsyncRead + AsyncWrite> Session<'_, S> {
     async fn run(&mut self, seat: &mut Seat, stop: &CancellationToken) -> Close {
         self.reply(connect::welcome());
         // At once: whoever is in knows it, even if a newer connection has come by now. A fresh socket takes four bytes.
-        let welcomed =
-            timeout(self.edge.config.write_timeout, self.wire.write.write_buf(&mut self.wire.out)).await;
+        let Wire { write, out, unflushed, .. } = &mut self.wire;
+        let welcomed = timeout(self.edge.config.write_timeout, push(write, out, unflushed)).await;
         // Packets may have come right behind the CONNECT.
-        let mut went = self.wrote(&welcomed.unwrap_or(Ok(0))).and_then(|()| self.digest());
+        let timed_out = || Err(std::io::ErrorKind::TimedOut.into());
+        let mut went = self.wrote(&welcomed.unwrap_or_else(|_| timed_out())).and_then(|()| self.digest());
         loop {
             if let Err(close) = went {
                 return close;
             }
             let deadline = self.deadline();
-            let flushed = self.wire.out.is_empty();
+            let flushed = self.wire.out.is_empty() && !self.wire.unflushed;
             let may_read = self.exchange.may_read() && self.wire.out.len() < WRITE_BYTES;
             if may_read {
                 self.wire.inbox.reserve(READ_BYTES);
             }
+            let Wire { read, write, inbox, out, unflushed } = &mut self.wire;
             went = select! {
                 reason = seat.evicted() => Err(close(reason, "told to go")),
                 () = stop.cancelled() => Err(close(CloseReason::Stopping, "shutdown")),
                 () = sleep_until(deadline) => self.overdue(Instant::now()),
                 next = self.link.next(), if flushed => self.gather(next).await,
-                written = self.wire.write.write_buf(&mut self.wire.out), if !flushed => self.wrote(&written),
-                read = self.wire.read.read_buf(&mut self.wire.inbox), if may_read => self.received(&read),
+                written = push(write, out, unflushed), if !flushed => self.wrote(&written),
+                read = read.read_buf(inbox), if may_read => self.received(&read),
             };
         }
     }
@@ -287,11 +319,11 @@ impl<S: AsyncRead + AsyncWrite> Session<'_, S> {
         }
     }
 
-    fn wrote(&mut self, written: &std::io::Result<usize>) -> Result<(), Close> {
-        if !matches!(written, Ok(1..)) {
+    fn wrote(&mut self, written: &std::io::Result<()>) -> Result<(), Close> {
+        if written.is_err() {
             return Err(close(CloseReason::Lost, "write"));
         }
-        if self.wire.out.is_empty() {
+        if self.wire.out.is_empty() && !self.wire.unflushed {
             self.flush_by = None;
         }
         Ok(())

@@ -85,10 +85,6 @@ pub struct BrokerStats {
     pub slow_consumers: u64,
     /// Connections ended for bytes or packets that no client may send.
     pub protocol_violations: u64,
-    /// Times that every permit was taken.
-    pub at_capacity: u64,
-    /// Accepts that failed, most often for want of descriptors.
-    pub accepts_failed: u64,
     /// False once the router thread is known to be dead.
     pub router_alive: bool,
 }
@@ -105,8 +101,6 @@ pub(crate) struct Counters {
     pub(crate) keepalive_expired: AtomicU64,
     pub(crate) slow_consumers: AtomicU64,
     pub(crate) protocol_violations: AtomicU64,
-    pub(crate) at_capacity: AtomicU64,
-    pub(crate) accepts_failed: AtomicU64,
     pub(crate) router_dead: AtomicBool,
 }
 
@@ -147,8 +141,6 @@ impl Counters {
             keepalive_expired: of(&self.keepalive_expired),
             slow_consumers: of(&self.slow_consumers),
             protocol_violations: of(&self.protocol_violations),
-            at_capacity: of(&self.at_capacity),
-            accepts_failed: of(&self.accepts_failed),
             router_alive: !self.router_dead.load(Ordering::Relaxed),
         }
     }

@@ -11,6 +11,7 @@ use shared_msgs::codes::Code;
 use shared_msgs::frames::{self, ClientFrame, ServerFrame};
 use shared_msgs::ids::HandoverId;
 use shared_msgs::limits;
+use shared_msgs::net::{TurnedAway, Visitor};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio_util::sync::CancellationToken;
 
@@ -36,21 +37,38 @@ pub(super) enum Gone {
     Write(#[from] io::Error),
 }
 
+/// Serves a client to its end, however that comes.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite>(context: Context, stream: S, visitor: Visitor) {
+    if let Err(gone) = Connection::new(context, stream, visitor.clone()).run().await {
+        if gone.is_silence() {
+            visitor.turned_away(TurnedAway::Silent);
+        }
+        tracing::debug!(target: "handover", %gone, "connection.closed");
+    }
+}
+
+impl Gone {
+    /// It took nothing for too long.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+}
+
 /// A client's connection.
-pub(super) struct Connection<S> {
+struct Connection<S> {
     context: Context,
+    visitor: Visitor,
     reader: FrameReader<ReadHalf<S>>,
     writer: WriteHalf<S>,
 }
 
 impl<S: AsyncRead + AsyncWrite> Connection<S> {
-    pub(super) fn new(context: Context, stream: S) -> Self {
+    fn new(context: Context, stream: S, visitor: Visitor) -> Self {
         let (reader, writer) = tokio::io::split(stream);
-        Self { context, reader: FrameReader::new(reader), writer }
+        Self { context, visitor, reader: FrameReader::new(reader), writer }
     }
 
-    /// Serves the client to its end.
-    pub(super) async fn run(mut self) -> Result<(), Gone> {
+    async fn run(mut self) -> Result<(), Gone> {
         let hello = match self.hello().await? {
             Ok(hello) => hello,
             Err(code) => return self.refuse(code, None).await,
@@ -77,7 +95,10 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     async fn hello(&mut self) -> Result<Result<frames::Hello, Code>, Gone> {
         let frame = tokio::select! {
             frame = self.reader.next() => frame,
-            () = tokio::time::sleep(limits::HELLO_DEADLINE) => return Ok(Err(Code::HelloTimedOut)),
+            () = tokio::time::sleep(limits::HELLO_DEADLINE) => {
+                self.visitor.turned_away(TurnedAway::Silent);
+                return Ok(Err(Code::HelloTimedOut));
+            }
             () = self.context.stop.cancelled() => return Ok(Err(Code::ServerClosed)),
         };
         match frame {
@@ -108,9 +129,12 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             match progress {
                 Progress::Waiting => {}
                 Progress::Delayed { within } => {
+                    // Its token is genuine. If it had to go by now, this connection is about to be dropped.
+                    let _ = self.visitor.introduced();
                     write(&mut self.writer, &ServerFrame::Delayed { deadline_ms: millis(within) }).await?;
                 }
                 Progress::Done(Ok(slot)) => {
+                    let _ = self.visitor.introduced();
                     let welcome = ServerFrame::Welcome {
                         name: slot.name().to_owned(),
                         server: self.context.game.server_id().clone(),

@@ -3,6 +3,7 @@
 //! Owns names and help texts. Keeps no number: each scrape asks the game server. Knows no player and no token.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -16,10 +17,16 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use shared_msgs::codes::Code;
+use shared_msgs::net::Door;
+use shared_msgs::net::meters::DoorMeters;
+use shared_msgs::net::tls::ServerTls;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{GameServer, LinkState};
+
+/// The game link's door, and its TLS if it has any.
+pub(super) type WatchedDoor = (Arc<Door>, Option<Arc<ServerTls>>);
 
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -66,17 +73,24 @@ impl Collector for Standing {
 }
 
 /// Answers scrapes until it is stopped.
-pub(super) async fn serve(listener: TcpListener, game: GameServer, stop: CancellationToken) {
-    let app = Router::new().route("/metrics", get(scrape)).with_state(game);
+pub(super) async fn serve(
+    listener: TcpListener,
+    game: GameServer,
+    door: WatchedDoor,
+    stop: CancellationToken,
+) {
+    let app = Router::new().route("/metrics", get(scrape)).with_state((game, door));
     let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(target: "handover", %error, "metrics.failed");
     }
 }
 
-async fn scrape(State(game): State<GameServer>) -> impl IntoResponse {
-    let mut registry = Registry::with_prefix("game_server");
-    registry.register_collector(Box::new(Standing(game)));
+async fn scrape(State((game, door)): State<(GameServer, WatchedDoor)>) -> impl IntoResponse {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(DoorMeters::new("game_server_", vec![door])));
+    let registry_of_game = registry.sub_registry_with_prefix("game_server");
+    registry_of_game.register_collector(Box::new(Standing(game)));
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = text::encode(&mut out, &registry);

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,12 +14,16 @@ use shared_msgs::ids::Realm;
 use shared_msgs::keys::{KeyError, ServerKey};
 use shared_msgs::link::BrokerAddr;
 use shared_msgs::messages::Endpoint;
-use shared_msgs::process::{self, ConfigFile, LogFormat, NotLoopback, Secret};
+use shared_msgs::net::Exposed;
+use shared_msgs::net::tls::{CertFiles, ClientTls, ClientTlsFiles, ServerTls, ServerTlsFiles, TlsError};
+use shared_msgs::process::{self, ConfigFile, LogFormat, Secret};
 
 use crate::{BrokerLogin, Config, StartError};
 
 /// How clients connect, in an endpoint's words.
-const TRANSPORT: &str = "tcp";
+const TCP: &str = "tcp";
+/// As [`TCP`], with TLS around it.
+const TLS: &str = "tls";
 /// Connections beyond players and as many who come or wait.
 const CONNECTIONS_SLACK: usize = 64;
 
@@ -52,6 +57,14 @@ pub struct Hub {
     pub mqtt_password: Option<Secret>,
     /// A file with the password.
     pub mqtt_password_file: Option<PathBuf>,
+    /// Whether the brokers speak TLS.
+    pub tls: bool,
+    /// Authorities to trust; the system's without it.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Our own certificate, for a broker that asks for one.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub tls_key_file: Option<PathBuf>,
 }
 
 impl Default for Hub {
@@ -63,6 +76,10 @@ impl Default for Hub {
             mqtt_user: None,
             mqtt_password: None,
             mqtt_password_file: None,
+            tls: false,
+            tls_ca_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
         }
     }
 }
@@ -71,8 +88,14 @@ impl Default for Hub {
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Game {
-    /// Where to listen; loopback.
+    /// Where to listen.
     pub listen: SocketAddr,
+    /// The certificate chain of the game link.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub tls_key_file: Option<PathBuf>,
+    /// Whether other machines may connect without TLS.
+    pub plaintext_to_network: bool,
     /// What clients are told to connect to, `host:port`; the bound address by default.
     pub advertise: Option<String>,
     /// For people; the server id by default.
@@ -89,6 +112,8 @@ pub struct Game {
     pub parked_max: Option<u32>,
     /// Open connections.
     pub connections_max: Option<usize>,
+    /// Of those, from one address.
+    pub connections_per_address_max: Option<usize>,
     /// How long players may finish when the process is stopped.
     pub drain_ms: u64,
 }
@@ -97,6 +122,9 @@ impl Default for Game {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls_cert_file: None,
+            tls_key_file: None,
+            plaintext_to_network: false,
             advertise: None,
             name: None,
             realm: None,
@@ -105,6 +133,7 @@ impl Default for Game {
             max_players: 100,
             parked_max: None,
             connections_max: None,
+            connections_per_address_max: None,
             drain_ms: 10_000,
         }
     }
@@ -130,8 +159,10 @@ impl Default for Log {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Where `GET /metrics` answers; nowhere by default. Loopback.
+    /// Where `GET /metrics` answers; nowhere by default.
     pub listen: Option<SocketAddr>,
+    /// Whether other machines may ask; there is no TLS here.
+    pub plaintext_to_network: bool,
 }
 
 /// Why the reference server did not start.
@@ -152,9 +183,17 @@ pub enum SettingsError {
     /// Nobody could connect, or not even all players.
     #[error("`game.connections_max` must be at least `game.max_players`")]
     ConnectionsMax,
-    /// The game link has no TLS of its own.
+    /// Beyond this machine, without TLS.
     #[error(transparent)]
-    NotLoopback(#[from] NotLoopback),
+    Exposed(#[from] Exposed),
+    /// A certificate or key is of no use.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// Files for a link without TLS.
+    #[error(
+        "`hub.tls_ca_file`, `hub.tls_cert_file` and `hub.tls_key_file` are of no use without `hub.tls = true`"
+    )]
+    TlsOff,
     /// No socket.
     #[error("`{setting}`: {source}")]
     Bind {
@@ -188,6 +227,12 @@ impl Settings {
         Ok(process::load_from(ConfigFile::Named(file), "GAME_SERVER", variables)?)
     }
 
+    /// Its sections as they can be shown, but for what is logged: to see what a changed file would change.
+    pub fn shown(&self) -> [(&'static str, String); 3] {
+        let Self { hub, game, metrics, log: _ } = self;
+        [("hub", format!("{hub:?}")), ("game", format!("{game:?}")), ("metrics", format!("{metrics:?}"))]
+    }
+
     /// How long players may finish.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.game.drain_ms)
@@ -199,6 +244,37 @@ impl Settings {
         self.game.connections_max.unwrap_or(players.saturating_mul(2).saturating_add(CONNECTIONS_SLACK))
     }
 
+    /// Connections from one address: a quarter of all, so that nobody alone keeps the rest out; at least 64.
+    pub fn connections_per_address_max(&self) -> usize {
+        let quarter = (self.connections_max() / 4).max(CONNECTIONS_SLACK);
+        self.game.connections_per_address_max.unwrap_or(quarter)
+    }
+
+    /// The game link's TLS.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn game_tls(&self) -> Result<Option<Arc<ServerTls>>, SettingsError> {
+        let Game { tls_cert_file, tls_key_file, .. } = &self.game;
+        let identity = CertFiles::of("game", tls_cert_file.as_deref(), tls_key_file.as_deref())?;
+        let files = identity.map(|identity| ServerTlsFiles { identity, client_ca: None });
+        Ok(files.map(ServerTls::load).transpose()?.map(Arc::new))
+    }
+
+    /// The link's TLS.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn link_tls(&self) -> Result<Option<ClientTls>, SettingsError> {
+        let Hub { tls, tls_ca_file, tls_cert_file, tls_key_file, .. } = &self.hub;
+        let identity = CertFiles::of("hub", tls_cert_file.as_deref(), tls_key_file.as_deref())?;
+        if !tls {
+            let idle = identity.is_none() && tls_ca_file.is_none();
+            return if idle { Ok(None) } else { Err(SettingsError::TlsOff) };
+        }
+        Ok(Some(ClientTls::load(ClientTlsFiles { ca: tls_ca_file.clone(), identity })?))
+    }
+
     /// What the SDK needs, once it is known where clients connect.
     ///
     /// # Errors
@@ -207,6 +283,7 @@ impl Settings {
         if self.connections_max() < usize::try_from(self.game.max_players).unwrap_or(usize::MAX) {
             return Err(SettingsError::ConnectionsMax);
         }
+        let (tls, transport) = (self.link_tls()?, if self.game.tls_cert_file.is_some() { TLS } else { TCP });
         let Self { hub, game, .. } = self;
         let key = process::resolve(hub.key, hub.key_file, "hub.key")?.ok_or(SettingsError::NoKey)?;
         let key: ServerKey = key.expose().parse()?;
@@ -217,7 +294,7 @@ impl Settings {
             (Some(_), None) | (None, Some(_)) => return Err(SettingsError::HalfALogin),
         };
         let address = game.advertise.unwrap_or_else(|| bound.to_string());
-        let endpoints = vec![Endpoint { transport: TRANSPORT.into(), address }];
+        let endpoints = vec![Endpoint { transport: transport.into(), address }];
         let defaults = Config::new(key, hub.brokers, endpoints);
         Ok(Config {
             name: game.name.unwrap_or_else(|| defaults.name.clone()),
@@ -227,6 +304,7 @@ impl Settings {
             max_players: game.max_players,
             parked_max: game.parked_max,
             broker_login,
+            tls,
             ..defaults
         })
     }

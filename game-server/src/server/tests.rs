@@ -4,13 +4,14 @@ use shared_msgs::codes::{Code, Retry};
 use shared_msgs::frames::{self, ClientFrame, LENGTH_BYTES, ServerFrame};
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::limits;
+use shared_msgs::net::{Door, DoorConfig};
 use shared_msgs::process::Secret;
 use shared_msgs::rng::SeededRng;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Connection, Context};
+use super::connection::{Context, serve};
 use super::world::{EchoWorld, WHO};
 use super::*;
 use crate::testing::{HandHub, Issued};
@@ -62,6 +63,7 @@ fn refusal(code: Code) -> (String, Retry) {
 struct Pipes {
     hub: HandHub,
     context: Context,
+    door: Arc<Door>,
     tasks: TaskTracker,
     _events: Events,
 }
@@ -71,12 +73,23 @@ impl Pipes {
         let (hub, events) = HandHub::start();
         let handler = Arc::new(EchoWorld::default());
         let context = Context { game: hub.game.clone(), handler, stop: CancellationToken::new() };
-        Self { hub, context, tasks: TaskTracker::new(), _events: events }
+        let door = Door::new(DoorConfig {
+            name: "game",
+            connections_max: 100,
+            per_address_max: 100,
+            exempt: Vec::new(),
+            handshake_timeout: limits::HELLO_DEADLINE,
+        });
+        Self { hub, context, door, tasks: TaskTracker::new(), _events: events }
     }
 
     fn connect(&self) -> Client<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        self.tasks.spawn(Connection::new(self.context.clone(), theirs).run());
+        let (context, door) = (self.context.clone(), Arc::clone(&self.door));
+        self.tasks.spawn(async move {
+            let visitor = door.admit(std::net::IpAddr::from([127, 0, 0, 1])).await.unwrap();
+            serve(context, theirs, visitor).await;
+        });
         Client(ours)
     }
 
@@ -213,7 +226,7 @@ async fn only_loopback_is_bound_and_only_reachable_addresses_are_advertised() {
     let refused = async |change: fn(&mut Settings)| {
         let mut settings = settings();
         change(&mut settings);
-        let bound = ReferenceServer::bind(settings, Arc::new(EchoWorld::default())).await;
+        let bound = ReferenceServer::bind(settings, Arc::new(EchoWorld::default()));
         bound.err().unwrap().to_string()
     };
     assert!(refused(|s| s.game.listen = "0.0.0.0:0".parse().unwrap()).await.contains("game.listen"));
@@ -223,7 +236,7 @@ async fn only_loopback_is_bound_and_only_reachable_addresses_are_advertised() {
 
 #[tokio::test]
 async fn without_its_hub_it_serves_counts_and_stops_cleanly_answering_who_waits() {
-    let server = ReferenceServer::bind(settings(), Arc::new(EchoWorld::default())).await.unwrap();
+    let server = ReferenceServer::bind(settings(), Arc::new(EchoWorld::default())).unwrap();
     let (addr, metrics) = (server.addr(), server.metrics_addr().unwrap());
     let game = server.game().clone();
     let lifecycle = Lifecycle::new();

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbox::{BatchId, IN_FLIGHT_MAX};
 use super::resync::{Resync, State, Step, SubackError};
+use super::tunnel::Tunnel;
 use super::vendor;
 use super::{LinkConfig, LinkError, LinkEvent, LinkSender, Opening, Session};
 use crate::clock::{Clock, Mono};
@@ -138,8 +139,15 @@ impl<S: Session> Driver<S> {
         let now = self.clock.now();
         let Opening { subscriptions, will } = self.session.begin(stream, now.unix);
         let broker = self.resync.connect(now.mono);
-        let options = vendor::options(&self.config, broker, will);
-        let (client, mut eventloop) = AsyncClient::new(options, REQUESTS_MAX);
+        let tunnel = match self.config.tls.clone() {
+            Some(tls) => match Tunnel::open(&self.config, broker, tls).await {
+                Ok(tunnel) => Some(tunnel),
+                Err(error) => return End::Failed(error),
+            },
+            None => None,
+        };
+        let to = tunnel.as_ref().map_or(&self.config.brokers[broker], Tunnel::entrance);
+        let (client, mut eventloop) = AsyncClient::new(vendor::options(&self.config, to, will), REQUESTS_MAX);
         eventloop.set_network_options(vendor::network_options(&self.config));
         let mut connection = Connection {
             driver: self,
@@ -149,7 +157,10 @@ impl<S: Session> Driver<S> {
             subscriptions,
             under_way: UnderWay::default(),
         };
-        connection.live(&mut eventloop).await.unwrap_or_else(|end| end)
+        match tunnel {
+            None => connection.live(&mut eventloop).await.unwrap_or_else(|end| end),
+            Some(tunnel) => connection.live_through(tunnel, eventloop).await,
+        }
     }
 
     /// Tells the owner, waiting while it is slow. The socket is not read meanwhile: that is the back-pressure.
@@ -179,6 +190,30 @@ struct Connection<'a, S> {
 }
 
 impl<S: Session> Connection<'_, S> {
+    /// As [`Self::live`], with TLS. What went wrong with that is more to the point than what rumqttc makes of it.
+    async fn live_through(&mut self, tunnel: Tunnel, mut eventloop: EventLoop) -> End {
+        let mut carried = pin!(tunnel.run());
+        let mut outcome = None;
+        let end = {
+            let mut live = pin!(self.live(&mut eventloop));
+            loop {
+                tokio::select! {
+                    end = &mut live => break end.unwrap_or_else(|end| end),
+                    done = &mut carried, if outcome.is_none() => outcome = Some(done),
+                }
+            }
+        };
+        // Its end of the socket closes; what it said last still goes out.
+        drop(eventloop);
+        if outcome.is_none() {
+            outcome = tokio::time::timeout(GOODBYE_TIME, carried).await.ok();
+        }
+        match (end, outcome) {
+            (End::Failed(LinkError::Lost(_) | LinkError::Unreachable(_)), Some(Err(why))) => End::Failed(why),
+            (end, _) => end,
+        }
+    }
+
     async fn live(&mut self, eventloop: &mut EventLoop) -> Result<End, End> {
         let stop_asked = self.driver.stop.clone();
         let sender = self.driver.sender.clone();

@@ -9,6 +9,7 @@ mod driver;
 pub mod outbox;
 pub mod resync;
 mod sender;
+mod tunnel;
 mod vendor;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::clock::{Clock, UnixMs};
 use crate::envelope::SealError;
 use crate::ids::StreamId;
 use crate::keys::Purpose;
+use crate::net::tls::ClientTls;
 use crate::rng::Rng;
 use crate::topics::Topic;
 
@@ -48,9 +50,11 @@ pub struct LinkConfig {
     pub user: String,
     /// MQTT password.
     pub password: Zeroizing<String>,
+    /// With it the link speaks TLS, and each broker's certificate must be for the host as it stands in `brokers`.
+    pub tls: Option<ClientTls>,
     /// Whole seconds, at least [`KEEP_ALIVE_MIN`]; a broker silent for twice this long is given up.
     pub keep_alive: Duration,
-    /// Resolving, TCP and CONNACK together; likewise the wait for SUBACK. Whole seconds, at least one.
+    /// Resolving, TCP, TLS and CONNACK together; likewise the wait for SUBACK. Whole seconds, at least one.
     pub connect_timeout: Duration,
     /// Messages that may wait unsent; one more is [`SendError::Full`].
     pub outbox_messages_max: usize,
@@ -73,6 +77,7 @@ impl LinkConfig {
             client_id,
             user,
             password,
+            tls: None,
             keep_alive: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             outbox_messages_max: 8192,
@@ -106,6 +111,7 @@ impl fmt::Debug for LinkConfig {
             .field("client_id", &self.client_id)
             .field("user", &self.user)
             .field("password", &"redacted")
+            .field("tls", &self.tls.as_ref().map(ClientTls::files))
             .field("keep_alive", &self.keep_alive)
             .field("connect_timeout", &self.connect_timeout)
             .field("outbox_messages_max", &self.outbox_messages_max)
@@ -182,6 +188,9 @@ pub enum LinkError {
     /// No TCP connection, or no such host.
     #[error("broker unreachable: {0}")]
     Unreachable(String),
+    /// No handshake: most often a certificate that is not trusted, not for this host, or not shown.
+    #[error("TLS with the broker failed: {0}")]
+    Tls(String),
     /// No CONNACK, SUBACK or room in the socket within the connect timeout.
     #[error("the broker did not answer in time")]
     Timeout,

@@ -1,6 +1,7 @@
 //! The link against a scripted peer: its connections. What it carries is in `traffic`.
 
 mod peer;
+mod tls;
 mod traffic;
 
 use peer::{FILTERS, Got, Link, PASSWORD, Peer, lane, soon, status};

@@ -6,7 +6,7 @@ use rumqttc::{ConnectReturnCode, ConnectionError, LastWill, MqttOptions, Network
 
 use super::outbox::IN_FLIGHT_MAX;
 use super::resync::{Overdue, Severity};
-use super::{LinkConfig, LinkError};
+use super::{BrokerAddr, LinkConfig, LinkError};
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::topics::Topic;
 
@@ -18,9 +18,8 @@ const PACKET_IDS: u16 = 4096;
 
 const _: () = assert!(IN_FLIGHT_MAX * 8 < PACKET_IDS as usize, "packet ids are plentiful");
 
-pub(super) fn options(config: &LinkConfig, broker: usize, will: Option<(Topic, Vec<u8>)>) -> MqttOptions {
-    let broker = &config.brokers[broker];
-    let mut options = MqttOptions::new(config.client_id.clone(), broker.bracketed_host(), broker.port);
+pub(super) fn options(config: &LinkConfig, to: &BrokerAddr, will: Option<(Topic, Vec<u8>)>) -> MqttOptions {
+    let mut options = MqttOptions::new(config.client_id.clone(), to.bracketed_host(), to.port);
     options
         .set_clean_session(true)
         .set_keep_alive(config.keep_alive)
@@ -93,6 +92,7 @@ pub(super) fn overdue_error(overdue: Overdue) -> LinkError {
 pub(super) fn severity(error: &LinkError) -> Severity {
     match error {
         LinkError::BadCredentials
+        | LinkError::Tls(_)
         | LinkError::Refused(_)
         | LinkError::SubscriptionRefused(_)
         | LinkError::Protocol(_)

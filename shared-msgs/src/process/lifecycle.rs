@@ -119,6 +119,35 @@ impl Lifecycle {
         Ok(())
     }
 
+    /// Does this at each SIGHUP, on a thread that may block. For `main` only.
+    ///
+    /// # Errors
+    /// When the handler cannot be installed.
+    #[cfg(unix)]
+    pub fn on_hangup(&self, act: impl Fn() + Send + Sync + 'static) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangups = signal(SignalKind::hangup())?;
+        let act = Arc::new(act);
+        let watch = async move {
+            while hangups.recv().await.is_some() {
+                let act = Arc::clone(&act);
+                // One after the other; what it panics with has been printed.
+                let _ = tokio::task::spawn_blocking(move || act()).await;
+            }
+        };
+        self.watchers.spawn(watch.instrument(tracing::info_span!(target: "process", "hangups")));
+        Ok(())
+    }
+
+    /// There is no SIGHUP here.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    pub fn on_hangup(&self, _: impl Fn() + Send + Sync + 'static) -> std::io::Result<()> {
+        Ok(())
+    }
+
     fn on_signal(&self, name: &'static str, seen: u32) {
         if seen <= 1 {
             tracing::info!(target: "process", signal = name, "process.stopping");

@@ -1,16 +1,16 @@
 //! What every binary needs around its work.
 //!
-//! Owns stopping, logging, layered configuration, secrets and the loopback rule. Knows neither hub nor game server, and does nothing
+//! Owns stopping, logging, layered configuration and secrets. Knows neither hub nor game server, and does nothing
 //! on its own: `main` asks for each piece. Invariant: no secret reaches a log, an error or a `Debug`.
 
 mod config;
 mod lifecycle;
-mod listen;
+mod reload;
 mod secret;
 mod telemetry;
 
 pub use config::{ConfigError, ConfigFile, load, load_from};
 pub use lifecycle::{ExitReason, Lifecycle, STOP_GRACE};
-pub use listen::{NotLoopback, require_loopback};
+pub use reload::Reloader;
 pub use secret::{Secret, resolve};
-pub use telemetry::{LogFormat, TelemetryError, init as init_telemetry};
+pub use telemetry::{LogFilter, LogFormat, TelemetryError, init as init_telemetry};

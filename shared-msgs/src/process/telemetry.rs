@@ -55,21 +55,56 @@ pub enum TelemetryError {
     AlreadyStarted,
 }
 
+/// What is logged, to be changed while the process runs.
+pub struct LogFilter(Box<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+
+impl LogFilter {
+    /// For what does not log.
+    pub fn none() -> Self {
+        Self(Box::new(|_| false))
+    }
+
+    /// From now on this is logged.
+    ///
+    /// # Errors
+    /// [`TelemetryError::Filter`]; then all stays as it was.
+    pub fn set(&self, filter: &str) -> Result<(), TelemetryError> {
+        // False only when the subscriber is gone, and with it whoever could read a log.
+        (self.0)(parse(filter)?);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for LogFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogFilter")
+    }
+}
+
 /// Starts logging to standard error. `filter` is like `info` or `info,link=debug`.
 ///
 /// # Errors
 /// [`TelemetryError`].
-pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let dispatch = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?;
-    tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadyStarted)
+pub fn init(format: LogFormat, filter: &str) -> Result<LogFilter, TelemetryError> {
+    let (dispatch, filter) = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadyStarted)?;
+    Ok(filter)
 }
 
-fn dispatch<W>(format: LogFormat, filter: &str, terminal: bool, writer: W) -> Result<Dispatch, TelemetryError>
+fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
+}
+
+fn dispatch<W>(
+    format: LogFormat,
+    filter: &str,
+    terminal: bool,
+    writer: W,
+) -> Result<(Dispatch, LogFilter), TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let filter = parse(filter)?;
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
@@ -77,9 +112,14 @@ where
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(terminal);
     Ok(if json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(true).into()
+        let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(true);
+        let builder = builder.with_filter_reloading();
+        let handle = builder.reload_handle();
+        (builder.into(), LogFilter(Box::new(move |filter| handle.reload(filter).is_ok())))
     } else {
-        builder.into()
+        let builder = builder.with_filter_reloading();
+        let handle = builder.reload_handle();
+        (builder.into(), LogFilter(Box::new(move |filter| handle.reload(filter).is_ok())))
     })
 }
 
@@ -104,10 +144,14 @@ mod tests {
     fn logged(format: LogFormat, terminal: bool) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let dispatch = dispatch(format, "info", terminal, move || writer.clone()).unwrap();
+        let (dispatch, filter) = dispatch(format, "info", terminal, move || writer.clone()).unwrap();
         tracing::dispatcher::with_default(&dispatch, || {
             tracing::info!(handover_id = "h-1", "granted");
             tracing::debug!("filtered");
+            filter.set("warn").unwrap();
+            tracing::info!("filtered by now");
+            assert!(filter.set("info,link=loud").is_err());
+            tracing::info!("filtered still");
         });
         let bytes = buffer.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -130,7 +174,7 @@ mod tests {
     #[test]
     fn a_broken_filter_is_an_error_that_quotes_it() {
         let error =
-            dispatch(LogFormat::Json, "info,link=loud", false, std::io::sink).unwrap_err().to_string();
+            dispatch(LogFormat::Json, "info,link=loud", false, std::io::sink).err().unwrap().to_string();
         assert!(error.contains("link=loud"), "{error}");
         assert!("yaml".parse::<LogFormat>().is_err());
     }

@@ -3,12 +3,14 @@
 //! Exit codes: 0 in game (or registered, or placed); 3 refused, with the code and what to do next; 1 anything else.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use hub_tests::client::{ClientError, GameClient, HubClient, LoggedIn, Outcome};
 use shared_msgs::frames::{ClientFrame, ServerFrame};
+use shared_msgs::net::tls::{ClientTls, ClientTlsFiles};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 const EXIT_REFUSED: u8 = 3;
@@ -45,6 +47,25 @@ struct Who {
     /// Only this server
     #[arg(long)]
     server: Option<String>,
+    /// Authorities to trust, PEM [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+impl Who {
+    /// With `https`, whom to trust.
+    fn trust(&self) -> anyhow::Result<Option<ClientTls>> {
+        let files = ClientTlsFiles { ca: self.ca_file.clone(), identity: None };
+        let wanted = self.hub.starts_with("https:") || files.ca.is_some();
+        Ok(wanted.then(|| ClientTls::load(files)).transpose()?)
+    }
+
+    fn client(&self) -> anyhow::Result<HubClient> {
+        Ok(match self.trust()? {
+            Some(trust) => HubClient::trusting(self.hub.clone(), &trust)?,
+            None => HubClient::new(self.hub.clone())?,
+        })
+    }
 }
 
 /// Prints steps with their times.
@@ -74,35 +95,35 @@ async fn main() -> ExitCode {
         Command::Play(who) => play(who).await,
     };
     done.unwrap_or_else(|error| {
-        eprintln!("player: {error}");
-        let refused = matches!(error, ClientError::Problem(_));
+        eprintln!("player: {error:#}");
+        let refused = matches!(error.downcast_ref(), Some(ClientError::Problem(_)));
         if refused { ExitCode::from(EXIT_REFUSED) } else { ExitCode::FAILURE }
     })
 }
 
-async fn register(who: Who) -> Result<ExitCode, ClientError> {
+async fn register(who: Who) -> anyhow::Result<ExitCode> {
     let mut steps = Steps::start();
-    let made = HubClient::new(who.hub)?.register(&who.login, &who.password).await?;
+    let made = who.client()?.register(&who.login, &who.password).await?;
     steps.step(&format!("registered {} as account {}", who.login, made.account_id))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn login(who: &Who, steps: &mut Steps) -> Result<LoggedIn, ClientError> {
-    let hub = HubClient::new(who.hub.clone())?;
-    let login = hub.login(&who.login, &who.password, who.server.as_deref()).await?;
+async fn login(who: &Who, steps: &mut Steps) -> anyhow::Result<LoggedIn> {
+    let login = who.client()?.login(&who.login, &who.password, who.server.as_deref()).await?;
     if let Some(ticket) = &login.handover {
         let confirmed = if ticket.confirmed { "it expects us" } else { "it has not answered yet" };
-        let (server, id, at) = (&ticket.server.id, &ticket.handover_id, ticket.tcp()?);
+        let (server, id) = (&ticket.server.id, &ticket.handover_id);
+        let at = ticket.endpoints.first().map_or("nowhere", |endpoint| endpoint.address.as_str());
         steps.step(&format!("logged in: go to {server} at {at}, {confirmed} (handover {id})"))?;
     }
     Ok(login)
 }
 
-async fn play(who: Who) -> Result<ExitCode, ClientError> {
+async fn play(who: Who) -> anyhow::Result<ExitCode> {
     let mut steps = Steps::start();
     let login = login(&who, &mut steps).await?;
     let ticket = login.handover.ok_or(ClientError::NoEndpoint)?;
-    let mut game = GameClient::connect(ticket.tcp()?).await?;
+    let mut game = GameClient::go(&ticket, who.trust()?.as_ref()).await?;
     game.say_hello(&ticket.token).await?;
     steps.step("connected, said hello")?;
     let outcome = game.outcome().await?;
@@ -115,7 +136,7 @@ async fn play(who: Who) -> Result<ExitCode, ClientError> {
 }
 
 /// Lines of standard input go to the game until it, or the session, ends.
-async fn talk(game: &mut GameClient, steps: &mut Steps) -> Result<ExitCode, ClientError> {
+async fn talk(game: &mut GameClient, steps: &mut Steps) -> anyhow::Result<ExitCode> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
         let line = tokio::select! {

@@ -195,9 +195,13 @@ impl Site {
     /// When it does not start.
     pub async fn start_hub(&self) -> anyhow::Result<RunId> {
         let (any, plenty) = ("127.0.0.1:0".to_owned(), "10000000".to_owned());
+        let plenty_of_sockets = "4096".to_owned();
         let env = settings(&[
             ("AUTH_HUB__HTTP__LISTEN", any.clone()),
-            ("AUTH_HUB__MQTT__LISTEN", any),
+            ("AUTH_HUB__MQTT__LISTEN", any.clone()),
+            ("AUTH_HUB__OPERATORS__LISTEN", any),
+            ("AUTH_HUB__HTTP__CONNECTIONS_PER_ADDRESS_MAX", plenty_of_sockets.clone()),
+            ("AUTH_HUB__MQTT__CONNECTIONS_PER_ADDRESS_MAX", plenty_of_sockets),
             ("AUTH_HUB__DATABASE__PATH", "hub.sqlite".to_owned()),
             ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key".to_owned()),
             // Torture of handovers, not of argon2 and not of the throttles: everybody has one address here.

@@ -66,7 +66,7 @@ impl Reality {
         };
         let json: BTreeMap<String, Value> = blocks(&page, "json").into_iter().map(read).collect();
         let unseen = json.keys().cloned().collect();
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let http = hub_tests::client::http(None).timeout(PATIENCE).build().unwrap();
         Self { base, http, json, unseen, wrong: Vec::new() }
     }
 
@@ -100,6 +100,7 @@ fn hub_config(dir: &Path) -> Config {
     let mut config = Config::default();
     config.http.listen = "127.0.0.1:0".parse().unwrap();
     config.mqtt.listen = "127.0.0.1:0".parse().unwrap();
+    config.operators.listen = "127.0.0.1:0".parse().unwrap();
     config.database.path = dir.join("hub.sqlite");
     config.keys.fleet_key_file = dir.join("fleet.key");
     (config.passwords.memory_kib, config.passwords.passes) = (64, 1);
@@ -114,6 +115,7 @@ async fn the_json_on_the_page_is_the_hubs() {
     let config = hub_config(dir.path());
     let hub = Hub::bind(config.clone(), Environment::default(), &lifecycle).await.unwrap();
     let (base, mqtt) = (format!("http://{}", hub.http_addr()), hub.mqtt_addr());
+    let operators = format!("http://{}", hub.operators_addr());
     hub.start(&lifecycle).unwrap();
     let mut it = Reality::new(base);
 
@@ -141,6 +143,7 @@ async fn the_json_on_the_page_is_the_hubs() {
     it.check(it.post("/handover", &body).bearer_auth(access), 200, "handover-reply").await;
     it.check(it.get("/servers"), 200, "servers-reply").await;
     it.check(it.get("/healthz"), 200, "healthz-reply").await;
+    it.base = operators;
     it.check(it.get("/readyz"), 200, "readyz-reply").await;
     assert_eq!(it.get("/metrics").send().await.unwrap().status().as_u16(), 200);
 

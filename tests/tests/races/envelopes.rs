@@ -1,6 +1,6 @@
 //! Payloads that are not what they seem: altered, repeated, sent elsewhere, out of their time, or of a newer kind.
 
-use hub_tests::client::{GameClient, HubClient};
+use hub_tests::client::GameClient;
 use hub_tests::events::log;
 use hub_tests::hub::TestHub;
 use hub_tests::rogue::{self, Heard, RogueHub, RogueServer, within};
@@ -133,10 +133,8 @@ async fn listening_hub() -> anyhow::Result<TestHub> {
 }
 
 /// One of the hub's counters.
-async fn counter(client: &HubClient, name: &str) -> anyhow::Result<u64> {
-    let (_, text) = client.get("/metrics").await?;
-    let of = |line: &str| line.strip_prefix(name)?.strip_prefix("_total ")?.parse().ok();
-    text.lines().find_map(of).ok_or_else(|| anyhow::anyhow!("no {name} in {text}"))
+async fn counter(hub: &TestHub, name: &str) -> anyhow::Result<u64> {
+    hub.metric(&format!("{name}_total")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,7 +155,7 @@ async fn a_status_altered_in_any_byte_changes_nothing_at_the_hub() -> anyhow::Re
     let probe = server.probe().await?;
     assert_eq!(log().since(mark, "payload.refused", &id).len(), forged.len());
     assert_eq!(log().since(mark, "server.heard", &id).len(), 1);
-    assert_eq!(counter(hub.client(), "hub_payloads_refused").await?, forged.len() as u64);
+    assert_eq!(counter(&hub, "hub_payloads_refused").await?, forged.len() as u64);
     server.say(Purpose::Status, &server.status(Some(probe))).await?;
     log().wait(mark, "server.eligible", &id).await;
     Ok(())
@@ -254,15 +252,15 @@ async fn the_hub_skips_what_is_newer_and_counts_it() -> anyhow::Result<()> {
     let payload = server.seal(Purpose::Status, now, &batch)?;
     server.publish(&server.topic(Purpose::Status), &payload).await?;
     let probe = server.probe().await?;
-    assert_eq!(counter(hub.client(), "hub_messages_unknown").await?, 2);
-    assert_eq!(counter(hub.client(), "hub_payloads_refused").await?, 0);
+    assert_eq!(counter(&hub, "hub_messages_unknown").await?, 2);
+    assert_eq!(counter(&hub, "hub_payloads_refused").await?, 0);
     // A message under another purpose's key is refused, whatever it says.
     let ServerMessage::Status(mut draining) = server.status(None) else { panic!("a status") };
     draining.state = shared_msgs::messages::ServerState::Draining;
     server.say(Purpose::Events, &ServerMessage::Status(draining)).await?;
     server.say(Purpose::Status, &server.status(Some(probe))).await?;
     log().wait(mark, "server.eligible", &[("server_id", &name)]).await;
-    assert_eq!(counter(hub.client(), "hub_payloads_refused").await?, 1);
+    assert_eq!(counter(&hub, "hub_payloads_refused").await?, 1);
     let (_, servers) = hub.client().get("/servers").await?;
     assert!(servers.contains(&name) && servers.contains("online"), "{servers}");
     Ok(())

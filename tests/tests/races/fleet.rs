@@ -77,7 +77,7 @@ async fn when_all_servers_are_full_the_client_is_told_when_to_ask_again() -> any
     let full = problem(hub.login("cyd", None).await);
     assert_eq!((full.status, full.code.as_str()), (503, "all-servers-full"));
     assert!(full.handover_id.is_some(), "support can find it");
-    let header = reqwest::Client::builder().no_proxy().build()?;
+    let header = hub_tests::client::http(None).build()?;
     let body = serde_json::json!({"login": "cyd", "password": PASSWORD});
     let raw = header.post(format!("http://{}/auth/login", hub.http_addr())).json(&body).send().await?;
     let retry_after = raw.headers().get("retry-after").unwrap().to_str()?.to_owned();

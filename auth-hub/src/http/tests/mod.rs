@@ -7,7 +7,7 @@ mod login;
 mod register;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -22,6 +22,7 @@ use shared_msgs::clock::{Clock, Mono, Now, SystemClock, UnixMs};
 use shared_msgs::ids::{BootId, HandoverId};
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::messages::Endpoint;
+use shared_msgs::net::{Door, DoorConfig, Listener};
 use shared_msgs::rng::{Rng, SeededRng, SystemRng};
 use shared_msgs::token::TokenTag;
 use tokio::sync::Notify;
@@ -172,6 +173,7 @@ pub(super) struct TestApi {
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
     pub(super) router: Router,
+    pub(super) operators: Router,
     _dir: tempfile::TempDir,
 }
 
@@ -214,8 +216,9 @@ impl TestApi {
             tasks: tasks.clone(),
             stopping: stopping.clone(),
         };
-        let router = router(HttpState::with_deadlines(parts, settings, deadlines));
-        Self { store, pool, gate, desk, clock, tasks, stopping, router, _dir: dir }
+        let state = HttpState::with_deadlines(parts, settings, deadlines);
+        let (router, operators) = (router(state.clone()), operators_router(state));
+        Self { store, pool, gate, desk, clock, tasks, stopping, router, operators, _dir: dir }
     }
 
     /// An account whose password is [`PASSWORD`].
@@ -233,7 +236,11 @@ impl TestApi {
         if request.extensions().get::<ConnectInfo<Peer>>().is_none() {
             request.extensions_mut().insert(from(Ipv4Addr::LOCALHOST.into()));
         }
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let router = match request.uri().path() {
+            "/readyz" | "/metrics" => &self.operators,
+            _ => &self.router,
+        };
+        let response = router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
@@ -255,7 +262,7 @@ impl TestApi {
 }
 
 pub(super) fn from(ip: IpAddr) -> ConnectInfo<Peer> {
-    ConnectInfo(Peer::new(SocketAddr::from((ip, 4000))))
+    ConnectInfo(Peer::new(ip))
 }
 
 pub(super) fn post(path: &str, body: &Value) -> Request<Body> {

@@ -95,7 +95,7 @@ impl Drop for Link {
 
 /// Listens; one connection at a time is accepted.
 pub(super) struct Peer {
-    listener: TcpListener,
+    pub(super) listener: TcpListener,
     pub(super) addr: std::net::SocketAddr,
 }
 

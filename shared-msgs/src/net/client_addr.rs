@@ -1,0 +1,31 @@
+//! Who counts as one client: an IPv4 address, or an IPv6 /64, since a client commonly owns its whole /64.
+
+use std::net::IpAddr;
+
+/// An address as bounds and throttles see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientAddr(u8, u64);
+
+impl From<IpAddr> for ClientAddr {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self(4, u64::from(v4.to_bits())),
+            // The shift leaves 64 bits.
+            IpAddr::V6(v6) => Self(6, u64::try_from(v6.to_bits() >> 64).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_64_is_one_client_and_a_mapped_address_is_what_it_maps() {
+        let of = |text: &str| ClientAddr::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}
