@@ -6,8 +6,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 
+use axum::body::HttpBody as _;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, error, warn};
@@ -21,8 +22,10 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     let route = super::route_of(request.uri().path());
     let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
     let _busy = peer.as_ref().map(|peer| peer.0.begin_request());
+    // It may have had a length as well, which is gone by now; whoever stands in front may have believed that one.
+    let in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
     let started = state.mono();
-    let answered = tokio::time::timeout(state.deadlines().request, caught(next.run(request))).await;
+    let answered = tokio::time::timeout(state.deadlines().request, caught(within_form(request, next))).await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         // What it panicked with may hold anything: the hook has printed it, here it is dropped.
@@ -37,11 +40,24 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     };
     // Answers hold tokens, and none of them stays true.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if in_chunks {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let status = response.status().as_u16();
     let ms = state.ms_since(started);
     debug!(target: "http", route, status, ms, "http.request");
     state.parts().metrics.request(route, status);
     response
+}
+
+/// Refuses what no route reads, rather than to leave it to whoever reads the connection next.
+async fn within_form(request: Request, next: Next) -> Response {
+    let has_body = !request.body().is_end_stream();
+    if has_body && matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Problem::because(Kind::InvalidRequest, "a request of this method has no body")
+            .into_response();
+    }
+    next.run(request).await
 }
 
 /// Around the API: what exceeds the bound is refused at once.

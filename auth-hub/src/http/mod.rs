@@ -9,9 +9,11 @@
 
 mod edge;
 mod extract;
+mod fields;
 mod handover;
 mod health;
 mod login;
+mod members;
 mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
