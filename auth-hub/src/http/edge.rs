@@ -19,11 +19,9 @@ use super::state::HttpState;
 
 /// The outermost layer.
 pub(super) async fn edge(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    let route = super::route_of(request.uri().path());
+    let route = super::routes::label_of(request.uri().path());
     let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
     let _busy = peer.as_ref().map(|peer| peer.0.begin_request());
-    // It may have had a length as well, which is gone by now; whoever stands in front may have believed that one.
-    let in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
     let started = state.mono();
     let answered = tokio::time::timeout(state.deadlines().request, caught(within_form(request, next))).await;
     let mut response = match answered {
@@ -40,9 +38,6 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     };
     // Answers hold tokens, and none of them stays true.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if in_chunks {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     let status = response.status().as_u16();
     let ms = state.ms_since(started);
     debug!(target: "http", route, status, ms, "http.request");

@@ -27,7 +27,6 @@ pub(super) struct Member {
     /// Must be there. What may be missing may be null as well.
     pub(super) needed: bool,
     /// For people.
-    #[expect(dead_code, reason = "shown by the document to come")]
     pub(super) about: &'static str,
 }
 

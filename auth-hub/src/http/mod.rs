@@ -14,10 +14,12 @@ mod handover;
 mod health;
 mod login;
 mod members;
+mod openapi;
 mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod register;
+mod routes;
 mod serve;
 mod servers;
 mod state;
@@ -27,43 +29,30 @@ mod tests;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
 
+pub use openapi::document;
 pub use problem::Kind as ProblemKind;
 pub use serve::{Peer, serve};
 pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState, REQUEST_DEADLINE};
 
 use problem::{Kind, Problem};
+use routes::ROUTES;
 
 /// Longest request body.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Every route, as metrics name it.
-const ROUTES: [&str; 7] =
-    ["/auth/register", "/auth/login", "/handover", "/servers", "/healthz", "/readyz", "/metrics"];
-
 /// The whole API. Serve it with [`serve`], which tells it who is asking.
 pub fn router(state: HttpState) -> Router {
-    let api = Router::new()
-        .route("/auth/register", post(register::register))
-        .route("/auth/login", post(login::login))
-        .route("/handover", post(handover::hand_over))
-        .route("/servers", get(servers::list))
-        .route_layer(from_fn_with_state(state.clone(), edge::bound_requests));
-    // Probes stay outside the bound on requests: a hub that is busy must still be seen.
-    Router::new()
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .merge(api)
+    let routes = |is_bounded: bool| {
+        let chosen = ROUTES.iter().filter(move |route| route.is_bounded == is_bounded);
+        chosen.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+    };
+    let bounded = routes(true).route_layer(from_fn_with_state(state.clone(), edge::bound_requests));
+    routes(false)
+        .merge(bounded)
         .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
         .fallback(async || Problem::new(Kind::NotFound))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(state.clone(), edge::edge))
         .with_state(state)
-}
-
-/// The metric label of a path: bounded, whatever clients ask for.
-fn route_of(path: &str) -> &'static str {
-    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }
