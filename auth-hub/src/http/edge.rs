@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use axum::body::HttpBody as _;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, error, warn};
@@ -23,7 +23,7 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
     let _busy = peer.as_ref().map(|peer| peer.0.begin_request());
     let started = state.mono();
-    let answered = tokio::time::timeout(state.deadlines().request, caught(within_form(request, next))).await;
+    let answered = tokio::time::timeout(state.deadlines().request, caught(next.run(request))).await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         // What it panicked with may hold anything: the hook has printed it, here it is dropped.
@@ -45,14 +45,12 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     response
 }
 
-/// Refuses what no route reads, rather than to leave it to whoever reads the connection next.
-async fn within_form(request: Request, next: Next) -> Response {
-    let has_body = !request.body().is_end_stream();
-    if has_body && matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Problem::because(Kind::InvalidRequest, "a request of this method has no body")
-            .into_response();
+/// Around routes that read no body: one is refused, rather than left to whoever reads the connection next.
+pub(super) async fn without_body(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
     }
-    next.run(request).await
+    Problem::because(Kind::InvalidRequest, "a request of this method has no body").into_response()
 }
 
 /// Around the API: what exceeds the bound is refused at once.

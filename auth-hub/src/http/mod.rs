@@ -45,7 +45,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 pub fn router(state: HttpState) -> Router {
     let routes = |is_bounded: bool| {
         let chosen = ROUTES.iter().filter(move |route| route.is_bounded == is_bounded);
-        chosen.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+        chosen.fold(Router::new(), |router, route| router.route(route.path, route.service()))
     };
     let bounded = routes(true).route_layer(from_fn_with_state(state.clone(), edge::bound_requests));
     routes(false)

@@ -2,13 +2,14 @@
 //!
 //! Knows the resources by name. Invariant: the router, the labels of metrics and the document are made of this one table.
 
+use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, get, post};
 
 use super::members::{self, Members};
 use super::openapi;
 use super::problem::Kind;
 use super::state::HttpState;
-use super::{handover, health, login, register, servers};
+use super::{edge, handover, health, login, register, servers};
 use crate::handover::NoPlace;
 
 /// The method of a route; `Get` answers `HEAD` as well.
@@ -48,7 +49,7 @@ pub(super) enum Gives {
 pub(super) struct Route {
     pub(super) path: &'static str,
     pub(super) verb: Verb,
-    pub(super) handler: fn() -> MethodRouter<HttpState>,
+    handler: fn() -> MethodRouter<HttpState>,
     pub(super) audience: Audience,
     /// Whether it counts among the requests that run at one time. Probes do not: a hub that is busy must still be seen.
     pub(super) is_bounded: bool,
@@ -87,6 +88,14 @@ const ON_HANDOVERS: &[Kind] = &[
 ];
 
 impl Route {
+    /// What answers on its path.
+    pub(super) fn service(&self) -> MethodRouter<HttpState> {
+        match self.verb {
+            Verb::Get => (self.handler)().route_layer(from_fn(edge::without_body)),
+            Verb::Post => (self.handler)(),
+        }
+    }
+
     /// All that it can be refused for.
     pub(super) fn problems(&self) -> impl Iterator<Item = Kind> {
         let hands_over = matches!(self.gives, Gives::Json("LoginReply" | "HandoverReply"));
