@@ -16,7 +16,7 @@ mod player;
 #[path = "../../shared-msgs/tests/golden/samples.rs"]
 mod samples;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -223,8 +223,10 @@ variants!(
 #[test]
 fn the_table_of_problems_is_complete() {
     let all = PROBLEMS.iter().copied().chain(NO_PLACES.iter().copied().map(ProblemKind::NoPlace));
+    let all: BTreeSet<_> = all.collect();
+    assert_eq!(all, ProblemKind::ALL.into_iter().collect(), "the hub's own list");
     let all: BTreeMap<_, _> =
-        all.map(|kind| (kind.code().to_owned(), kind.status().as_u16().to_string())).collect();
+        all.into_iter().map(|kind| (kind.code().to_owned(), kind.status().as_u16().to_string())).collect();
     let rows = table(&page(), "problems");
     let shown: BTreeMap<_, _> = rows.iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     assert_eq!(shown, all);

@@ -8,9 +8,9 @@ use std::str::FromStr;
 
 use shared_msgs::clock::UnixMs;
 use shared_msgs::ids::AccountId;
-use shared_msgs::limits;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::display_name::DisplayName;
 use super::phc::Phc;
 
 /// Shortest and longest login name.
@@ -85,48 +85,6 @@ impl FromStr for LoginName {
 }
 
 impl fmt::Display for LoginName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Why a text cannot be a display name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DisplayNameError {
-    /// Nothing left after trimming, or too long.
-    #[error("a display name has 1 to {} bytes", limits::DISPLAY_NAME_BYTES_MAX)]
-    Length,
-    /// A control character.
-    #[error("a display name has no control characters")]
-    Control,
-}
-
-/// What other players see.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DisplayName(String);
-
-impl DisplayName {
-    /// The trimmed text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for DisplayName {
-    type Err = DisplayNameError;
-    fn from_str(text: &str) -> Result<Self, DisplayNameError> {
-        let text = text.trim();
-        if !(1..=limits::DISPLAY_NAME_BYTES_MAX).contains(&text.len()) {
-            return Err(DisplayNameError::Length);
-        }
-        if text.chars().any(char::is_control) {
-            return Err(DisplayNameError::Control);
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for DisplayName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -263,20 +221,6 @@ mod tests {
             ("bob\u{212a}", LoginNameError::Character), // the Kelvin sign folds to 'k' in Unicode; not here
         ] {
             assert_eq!(bad.parse::<LoginName>(), Err(why), "{bad}");
-        }
-    }
-
-    #[test]
-    fn display_names_are_trimmed_and_bounded() {
-        assert_eq!("  Bob ☂ ".parse::<DisplayName>().unwrap().as_str(), "Bob ☂");
-        assert!("x".repeat(64).parse::<DisplayName>().is_ok());
-        for (bad, why) in [
-            (" \t ", DisplayNameError::Length),
-            (&"x".repeat(65), DisplayNameError::Length),
-            ("a\nb", DisplayNameError::Control),
-            ("a\u{85}b", DisplayNameError::Control),
-        ] {
-            assert_eq!(bad.parse::<DisplayName>(), Err(why), "{bad:?}");
         }
     }
 

@@ -3,7 +3,8 @@
 //! Knows store and pool; parses no arguments and prints nothing. Invariant: it changes nothing that the store's own
 //! rules would not allow.
 
-use super::account::{Account, AccountState, DisplayName, LoginName, NewAccount, Password};
+use super::account::{Account, AccountState, LoginName, NewAccount, Password};
+use super::display_name::DisplayName;
 use super::passwords::{PasswordPool, PoolError};
 use super::store::{Store, StoreError};
 

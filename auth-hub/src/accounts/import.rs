@@ -6,7 +6,8 @@
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 
-use super::account::{Account, DisplayNameError, LoginNameError, NewAccount};
+use super::account::{Account, LoginNameError, NewAccount};
+use super::display_name::DisplayNameError;
 use super::phc::PhcError;
 use super::store::{Store, StoreError};
 use super::writer::{GROUP_WRITES_MAX, Pending};

@@ -9,6 +9,7 @@
 pub mod account;
 pub mod admin;
 mod db;
+pub mod display_name;
 #[cfg(test)]
 mod fixture;
 mod hasher;
@@ -21,7 +22,8 @@ pub mod store;
 pub mod throttle;
 pub mod writer;
 
-pub use account::{Account, AccountRow, AccountState, DisplayName, LoginName, NewAccount, Password};
+pub use account::{Account, AccountRow, AccountState, LoginName, NewAccount, Password};
+pub use display_name::DisplayName;
 pub use passwords::{PasswordPool, PoolConfig, PoolError, Verified};
 pub use phc::{Cost, Phc};
 pub use store::{Store, StoreError};

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::account::{Account, AccountRow, AccountState, LoginName, NewAccount};
 use super::db;
 pub use super::db::OpenError;
+use super::display_name::DisplayName;
 use super::phc::Phc;
 use super::writer::{Pending, WriteError, Writer};
 
@@ -245,7 +246,8 @@ fn account(row: &SqliteRow) -> Result<Account, StoreError> {
         row: AccountRow::from_raw(row.try_get("id")?),
         id: AccountId(id_bytes(row.try_get("public_id")?, "public id")?),
         login: text("login")?.parse().map_err(|_| StoreError::Corrupt("login name"))?,
-        display_name: text("display_name")?.parse().map_err(|_| StoreError::Corrupt("display name"))?,
+        display_name: DisplayName::from_stored(text("display_name")?)
+            .ok_or(StoreError::Corrupt("display name"))?,
         phc: text("phc")?.parse().map_err(|_| StoreError::Corrupt("password hash"))?,
         state: AccountState::from_stored(text("state")?).ok_or(StoreError::Corrupt("account state"))?,
         created: UnixMs(

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 
+use axum::body::HttpBody as _;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
@@ -18,7 +19,7 @@ use super::state::HttpState;
 
 /// The outermost layer.
 pub(super) async fn edge(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    let route = super::route_of(request.uri().path());
+    let route = super::routes::label_of(request.uri().path());
     let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
     let _busy = peer.as_ref().map(|peer| peer.0.begin_request());
     let started = state.mono();
@@ -42,6 +43,14 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
     debug!(target: "http", route, status, ms, "http.request");
     state.parts().metrics.request(route, status);
     response
+}
+
+/// Around routes that read no body: one is refused, rather than left to whoever reads the connection next.
+pub(super) async fn without_body(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    Problem::because(Kind::InvalidRequest, "a request of this method has no body").into_response()
 }
 
 /// Around the API: what exceeds the bound is refused at once.

@@ -1,134 +1,62 @@
-//! Reading requests: bodies into [`Fields`], the bearer token.
+//! Reading requests: the body as it came, the bearer token, who asks.
 //!
-//! Knows JSON and headers, no resource. Invariants: a refusal names the member and what it should be, never what it was; a body has no
-//! `Debug`; a text is moved out of it, not copied.
+//! Knows headers, no resource. Invariants: a header that counts stands there once; nothing of a request is repeated in a refusal.
 
 use std::net::IpAddr;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use serde_json::{Map, Value};
-use shared_msgs::ids::{AccountId, ServerId};
-use zeroize::Zeroizing;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use shared_msgs::ids::AccountId;
 
 use super::BODY_BYTES_MAX;
 use super::problem::{Kind, Problem};
 use super::serve::Peer;
 use super::state::HttpState;
 
-/// Longest region a client may ask for.
-const REGION_BYTES_MAX: usize = 64;
+/// A body that says it is JSON, or none.
+pub(super) struct Body(pub(super) Bytes);
 
-/// The members of a JSON object. No body at all is an empty one.
-pub(super) struct Fields(Map<String, Value>);
-
-impl FromRequest<HttpState> for Fields {
+impl FromRequest<HttpState> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &HttpState) -> Result<Self, Problem> {
-        let is_json = is_json(&request);
+        let is_json = is_json(request.headers());
+        // Said in front, it is not waited for.
+        if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+            return Err(too_large());
+        }
         let body = tokio::time::timeout(state.deadlines().body, Bytes::from_request(request, state)).await;
         let body = body.map_err(|_| Problem::new(Kind::RequestTimedOut))?.map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
-                Problem::because(Kind::BodyTooLarge, detail)
+                too_large()
             } else {
                 Problem::because(Kind::MalformedRequest, "the body ended early")
             }
         })?;
-        if body.is_empty() {
-            return Ok(Self(Map::new()));
-        }
-        if !is_json {
+        if !body.is_empty() && !is_json {
             return Err(Problem::new(Kind::UnsupportedMediaType));
         }
-        Self::read(&body)
+        Ok(Self(body))
     }
 }
 
-fn is_json(request: &Request) -> bool {
-    let Some(value) = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
+fn too_large() -> Problem {
+    Problem::because(Kind::BodyTooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"))
+}
+
+/// The text of a header that stands there once.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    if values.next().is_some() { None } else { value.to_str().ok() }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = only(headers, header::CONTENT_TYPE).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-impl Fields {
-    /// The members of a body.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
-        // serde's own words may quote the body, and with it a password.
-        serde_json::from_slice(body).map(Self).map_err(|err| {
-            let detail = format!("not a JSON object, see line {}, column {}", err.line(), err.column());
-            Problem::because(Kind::MalformedRequest, detail)
-        })
-    }
-
-    /// A member that must be there.
-    pub(super) fn text(&mut self, name: &'static str) -> Result<String, Problem> {
-        self.optional_text(name)?.ok_or_else(|| invalid(name, "is missing"))
-    }
-
-    /// A member that may be missing or null.
-    pub(super) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
-        match self.0.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => {
-                wipe(other);
-                Err(invalid(name, "must be a text"))
-            }
-        }
-    }
-
-    /// A member that is `default` when missing or null.
-    pub(super) fn flag(&mut self, name: &'static str, default: bool) -> Result<bool, Problem> {
-        match self.0.remove(name) {
-            None | Some(Value::Null) => Ok(default),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(_) => Err(invalid(name, "must be true or false")),
-        }
-    }
-
-    /// Where the player wants to go.
-    pub(super) fn wishes(&mut self) -> Result<Wishes, Problem> {
-        let server = self.optional_text("server")?.map(|text| text.parse());
-        let server = server.transpose().map_err(|_| invalid("server", "is not a server id"))?;
-        let region = self.optional_text("region")?.filter(|region| !region.is_empty());
-        if region.as_ref().is_some_and(|region| region.len() > REGION_BYTES_MAX) {
-            return Err(Problem::because(
-                Kind::InvalidRequest,
-                format!("`region` has at most {REGION_BYTES_MAX} bytes"),
-            ));
-        }
-        Ok(Wishes { server, region })
-    }
-}
-
-impl Drop for Fields {
-    /// What was not asked for may be a password all the same.
-    fn drop(&mut self) {
-        std::mem::take(&mut self.0).into_iter().for_each(|(_, value)| wipe(value));
-    }
-}
-
-fn wipe(value: Value) {
-    if let Value::String(text) = value {
-        drop(Zeroizing::new(text));
-    }
-}
-
-fn invalid(name: &'static str, what: &'static str) -> Problem {
-    Problem::because(Kind::InvalidRequest, format!("`{name}` {what}"))
-}
-
-/// Where a player wants to go.
-pub(super) struct Wishes {
-    pub(super) server: Option<ServerId>,
-    pub(super) region: Option<String>,
 }
 
 /// Whom the request's access token names.
@@ -138,7 +66,7 @@ impl FromRequestParts<HttpState> for Bearer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
-        let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let value = only(&parts.headers, header::AUTHORIZATION);
         let (scheme, token) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Problem::new(Kind::AccessTokenInvalid));

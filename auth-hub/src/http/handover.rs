@@ -7,7 +7,9 @@ use serde::Serialize;
 use shared_msgs::clock::{Mono, UnixMs};
 use tracing::info;
 
-use super::extract::{Bearer, Fields, Wishes};
+use super::extract::{Bearer, Body};
+use super::fields::{Fields, Wishes};
+use super::members;
 use super::problem::{Kind, Problem};
 use super::state::HttpState;
 use crate::accounts::{Account, AccountState};
@@ -56,10 +58,10 @@ impl<'a> HandoverReply<'a> {
 pub(super) async fn hand_over(
     State(state): State<HttpState>,
     Bearer(id): Bearer,
-    mut fields: Fields,
+    Body(body): Body,
 ) -> Result<Response, Problem> {
     let started = state.mono();
-    let wishes = fields.wishes()?;
+    let wishes = Fields::read(&body, members::HAND_OVER)?.wishes()?;
     // The token says who; whether they may still play is read every time.
     let account = state.parts().store.by_public(id).await?;
     let account = account.ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;

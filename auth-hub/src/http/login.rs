@@ -11,8 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use tracing::{Instrument as _, Span, debug, info, warn};
 
-use super::extract::{Fields, FromAddress, Wishes};
+use super::extract::{Body, FromAddress};
+use super::fields::{Fields, Wishes};
 use super::handover::{HandoverReply, may_play, place};
+use super::members;
 use super::problem::{Kind, Problem};
 use super::state::HttpState;
 use crate::accounts::throttle::Verdict;
@@ -37,14 +39,14 @@ pub(super) struct LoginRequest {
     pub(super) wishes: Option<Wishes>,
 }
 
-impl TryFrom<Fields> for LoginRequest {
-    type Error = Problem;
-    fn try_from(mut fields: Fields) -> Result<Self, Problem> {
-        let wants_place = fields.flag("handover", true)?;
+impl LoginRequest {
+    pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
+        let mut fields = Fields::read(body, members::LOG_IN)?;
+        let wants_place = fields.flag(&members::WANTS_PLACE);
         let wishes = fields.wishes()?;
         Ok(Self {
-            login: fields.text("login")?.parse().ok(),
-            password: Password::attempt(fields.text("password")?).ok(),
+            login: fields.text(&members::LOGIN)?.parse().ok(),
+            password: Password::attempt(fields.text(&members::PASSWORD)?).ok(),
             wishes: wants_place.then_some(wishes),
         })
     }
@@ -53,9 +55,9 @@ impl TryFrom<Fields> for LoginRequest {
 pub(super) async fn login(
     State(state): State<HttpState>,
     FromAddress(address): FromAddress,
-    fields: Fields,
+    Body(body): Body,
 ) -> Response {
-    let result = match LoginRequest::try_from(fields) {
+    let result = match LoginRequest::read(&body) {
         Ok(request) => attempt(&state, address, request).await,
         Err(problem) => Err(problem),
     };

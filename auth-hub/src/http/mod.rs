@@ -9,13 +9,17 @@
 
 mod edge;
 mod extract;
+mod fields;
 mod handover;
 mod health;
 mod login;
+mod members;
+mod openapi;
 mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod register;
+mod routes;
 mod serve;
 mod servers;
 mod state;
@@ -25,53 +29,45 @@ mod tests;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
 
+pub use openapi::document;
 pub use problem::Kind as ProblemKind;
 pub use serve::{HEAD_TIME, Peer, serve};
 pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState, REQUEST_DEADLINE};
 
 use problem::{Kind, Problem};
+use routes::{Audience, ROUTES};
 
 /// Longest request body.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Every route, as metrics name it.
-const ROUTES: [&str; 7] =
-    ["/auth/register", "/auth/login", "/handover", "/servers", "/healthz", "/readyz", "/metrics"];
-
 /// What clients may ask. Serve it with [`serve`], which tells it who is asking.
 pub fn router(state: HttpState) -> Router {
-    let api = Router::new()
-        .route("/auth/register", post(register::register))
-        .route("/auth/login", post(login::login))
-        .route("/handover", post(handover::hand_over))
-        .route("/servers", get(servers::list))
-        .route_layer(from_fn_with_state(state.clone(), edge::bound_requests));
-    // Outside the bound on requests: a hub that is busy must still be seen.
-    edged(state, api.route("/healthz", get(health::alive)))
+    routes_for(state, |audience| audience != Audience::Operators)
 }
 
 /// What operators may ask, on a listener that no client reaches.
 pub fn operators_router(state: HttpState) -> Router {
-    let probes = Router::new()
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics));
-    edged(state, probes)
+    routes_for(state, |audience| audience != Audience::Clients)
 }
 
-/// Around either.
-fn edged(state: HttpState, routes: Router<HttpState>) -> Router {
-    routes
+fn routes_for(state: HttpState, has: fn(Audience) -> bool) -> Router {
+    let routes = |is_bounded: bool| {
+        let chosen = ROUTES.iter().filter(move |route| has(route.audience) && route.is_bounded == is_bounded);
+        chosen.fold(Router::new(), |router, route| router.route(route.path, route.service()))
+    };
+    let bounded = routes(true);
+    // A router without routes takes no layer.
+    let bounded = if bounded.has_routes() {
+        bounded.route_layer(from_fn_with_state(state.clone(), edge::bound_requests))
+    } else {
+        bounded
+    };
+    routes(false)
+        .merge(bounded)
         .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
         .fallback(async || Problem::new(Kind::NotFound))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(state.clone(), edge::edge))
         .with_state(state)
-}
-
-/// The metric label of a path: bounded, whatever clients ask for.
-fn route_of(path: &str) -> &'static str {
-    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }

@@ -68,6 +68,37 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every one of them.
+    pub const ALL: [Self; 27] = [
+        Self::MalformedRequest,
+        Self::InvalidRequest,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::RequestTimedOut,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::InvalidCredentials,
+        Self::TooManyAttempts,
+        Self::Banned,
+        Self::RegistrationClosed,
+        Self::LoginTaken,
+        Self::InvalidLogin,
+        Self::InvalidPassword,
+        Self::InvalidDisplayName,
+        Self::AccessTokenInvalid,
+        Self::AccessTokenExpired,
+        Self::HubBusy,
+        Self::NotReady,
+        Self::Internal,
+        Self::NoPlace(NoPlace::NoServerOnline),
+        Self::NoPlace(NoPlace::AllServersFull),
+        Self::NoPlace(NoPlace::ServerUnknown),
+        Self::NoPlace(NoPlace::ServerFull),
+        Self::NoPlace(NoPlace::ServerDraining),
+        Self::NoPlace(NoPlace::HubBusy),
+        Self::NoPlace(NoPlace::TimedOut),
+    ];
+
     /// The stable code.
     pub const fn code(self) -> &'static str {
         match self {
@@ -127,7 +158,7 @@ impl Kind {
     }
 
     /// For people; the same for every problem of this kind.
-    const fn title(self) -> &'static str {
+    pub(super) const fn title(self) -> &'static str {
         match self {
             Self::MalformedRequest => "The body is not a JSON object",
             Self::InvalidRequest => "The request is not valid",
@@ -161,8 +192,17 @@ impl Kind {
         }
     }
 
+    /// Whether it says when to come back.
+    pub(super) const fn may_retry(self) -> bool {
+        match self {
+            Self::TooManyAttempts | Self::HubBusy => true,
+            Self::NoPlace(why) => why.retry_after().is_some(),
+            _ => false,
+        }
+    }
+
     /// What RFC 9110 wants with a 401.
-    const fn challenge(self) -> Option<&'static str> {
+    pub(super) const fn challenge(self) -> Option<&'static str> {
         match self {
             Self::AccessTokenInvalid => Some("Bearer error=\"invalid_token\""),
             Self::AccessTokenExpired => Some("Bearer error=\"invalid_token\", error_description=\"expired\""),

@@ -1,30 +1,43 @@
 //! What holds for any body of a request, whichever route reads it. For this crate's tests and `tests/fuzz` only.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::extract::{Fields, Wishes};
+use super::fields::{Fields, Wishes};
 use super::login::LoginRequest;
+use super::members;
 use super::problem::Problem;
 use super::register::RegisterRequest;
 
 /// All that a refusal may say, if anything, digits taken out: nothing of what the client sent.
-const SAYINGS: [&str; 19] = [
+const SAYINGS: [&str; 31] = [
+    "the body is not UTF-",
     "not a JSON object, see line , column ",
+    "a member is unknown; known are `login`, `password`, `display_name`",
+    "a member is unknown; known are `login`, `password`, `server`, `region`, `handover`",
+    "a member is unknown; known are `server`, `region`",
     "`login` is missing",
     "`login` must be a text",
+    "`login` stands there twice",
     "`password` is missing",
     "`password` must be a text",
+    "`password` stands there twice",
     "`display_name` must be a text",
+    "`display_name` stands there twice",
     "`handover` must be true or false",
+    "`handover` stands there twice",
     "`server` must be a text",
     "`server` is not a server id",
+    "`server` stands there twice",
     "`region` must be a text",
+    "`region` stands there twice",
     "`region` has at most  bytes",
     "a login name has  to  characters",
     "a login name consists of a-z, -, '_', '.' and '-'",
     "a login name starts with a letter or a digit",
-    "a display name has  to  bytes",
-    "a display name has no control characters",
+    "a display name has  to  bytes, as UTF- and normalised",
+    "a display name has no control, format, invisible, private or unassigned characters; joiners count as such",
+    "a display name has combining marks only behind other characters, at most  in a row",
+    "a display name keeps to one script; only Latin goes with Chinese, Japanese and Korean",
     "a password has at least  bytes",
     "a password has at most  bytes",
     "",
@@ -44,7 +57,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
 /// # Panics
 /// When it does not hold.
 pub fn body(bytes: &[u8]) {
-    match Fields::read(bytes).and_then(LoginRequest::try_from) {
+    match LoginRequest::read(bytes) {
         Err(problem) => refused(&problem),
         Ok(LoginRequest { login, password, wishes }) => {
             assert!(login.is_none_or(|login| login.as_str().parse() == Ok(login)));
@@ -52,29 +65,29 @@ pub fn body(bytes: &[u8]) {
             wishes.as_ref().map(wished);
         }
     }
-    match Fields::read(bytes).and_then(RegisterRequest::try_from) {
+    match RegisterRequest::read(bytes) {
         Err(problem) => refused(&problem),
         Ok(RegisterRequest { login, password: _, display_name }) => {
             let again = json!({ "login": login.as_str(), "password": "any other", "display_name": display_name.as_str() });
-            let again = read::<RegisterRequest>(&again);
+            let again = RegisterRequest::read(again.to_string().as_bytes());
+            let again = again.unwrap_or_else(|problem| panic!("{problem:?}"));
             assert_eq!((again.login, again.display_name), (login, display_name));
         }
     }
-    match Fields::read(bytes).and_then(|mut fields| fields.wishes()) {
+    match wishes(bytes) {
         Err(problem) => refused(&problem),
         Ok(wishes) => wished(&wishes),
     }
 }
 
-fn read<T: TryFrom<Fields, Error = Problem>>(body: &Value) -> T {
-    let fields = Fields::read(body.to_string().as_bytes());
-    fields.and_then(T::try_from).unwrap_or_else(|problem| panic!("{problem:?}"))
+fn wishes(body: &[u8]) -> Result<Wishes, Problem> {
+    Fields::read(body, members::HAND_OVER)?.wishes()
 }
 
 fn wished(Wishes { server, region }: &Wishes) {
     let server = server.as_ref().map(shared_msgs::ids::ServerId::as_str);
     let body = json!({ "server": server, "region": region }).to_string();
-    let again = Fields::read(body.as_bytes()).and_then(|mut fields| fields.wishes());
+    let again = wishes(body.as_bytes());
     let again = again.unwrap_or_else(|problem| panic!("{problem:?}"));
     assert_eq!(again.server.as_ref().map(shared_msgs::ids::ServerId::as_str), server);
     assert_eq!(again.region, *region);

@@ -6,7 +6,9 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use tracing::info;
 
-use super::extract::{Fields, FromAddress};
+use super::extract::{Body, FromAddress};
+use super::fields::Fields;
+use super::members;
 use super::problem::{Kind, Problem};
 use super::state::HttpState;
 use crate::accounts::throttle::Verdict;
@@ -36,13 +38,13 @@ pub(super) struct RegisterRequest {
     pub(super) display_name: DisplayName,
 }
 
-impl TryFrom<Fields> for RegisterRequest {
-    type Error = Problem;
-    fn try_from(mut fields: Fields) -> Result<Self, Problem> {
-        let login = fields.text("login")?;
-        let password =
-            Password::new(fields.text("password")?).map_err(|err| because(Kind::InvalidPassword, &err))?;
-        let display_name = fields.optional_text("display_name")?.unwrap_or_else(|| login.clone());
+impl RegisterRequest {
+    pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
+        let mut fields = Fields::read(body, members::REGISTER)?;
+        let login = fields.text(&members::NEW_LOGIN)?;
+        let password = Password::new(fields.text(&members::NEW_PASSWORD)?);
+        let password = password.map_err(|err| because(Kind::InvalidPassword, &err))?;
+        let display_name = fields.optional_text(&members::DISPLAY_NAME).unwrap_or_else(|| login.clone());
         let login = login.parse().map_err(|err| because(Kind::InvalidLogin, &err))?;
         let display_name = display_name.parse().map_err(|err| because(Kind::InvalidDisplayName, &err))?;
         Ok(Self { login, password, display_name })
@@ -52,12 +54,12 @@ impl TryFrom<Fields> for RegisterRequest {
 pub(super) async fn register(
     State(state): State<HttpState>,
     FromAddress(address): FromAddress,
-    fields: Fields,
+    Body(body): Body,
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
     if !state.settings().registration_open {
         return Err(Problem::new(Kind::RegistrationClosed));
     }
-    let RegisterRequest { login, password, display_name } = fields.try_into()?;
+    let RegisterRequest { login, password, display_name } = RegisterRequest::read(&body)?;
     let verdict = state.registrations().attempt(&login, address, state.mono());
     if let Verdict::Denied { retry_after } = verdict {
         return Err(Problem::retry(Kind::TooManyAttempts, retry_after));

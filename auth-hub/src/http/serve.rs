@@ -33,7 +33,7 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 /// All of a request's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Headers of a request.
-const HEADERS_MAX: usize = 64;
+const HEADERS_MAX: usize = 100;
 
 /// Serves until `soft`, then finishes the requests that run and closes.
 ///

@@ -31,6 +31,7 @@ async fn good_lines_are_imported_and_bad_ones_named() {
         "not json".into(),
         line("x", "X", PHC),
         line("eve", " ", PHC),
+        line("mixed", "p\\u0430ypal", PHC),
         line("mallory", "Mallory", &PHC.replace("m=8", "m=9999999")),
         line("bob", "Other Bob", PHC),
         format!("{}{filler}{filler}{filler}", line("long", "Long", PHC)),
@@ -42,18 +43,19 @@ async fn good_lines_are_imported_and_bad_ones_named() {
         line("last", "No newline after it", PHC),
     ];
     let (summary, errors) = import(&test, &lines.join("\n")).await;
-    assert_eq!(summary, ImportSummary { imported: 4, refused: 9 });
+    assert_eq!(summary, ImportSummary { imported: 4, refused: 10 });
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     let expected = [
         (3, "not a JSON object"),
         (4, "login: a login name has 3 to 32"),
         (5, "display_name: a display name has 1 to 64"),
-        (6, "phc: the cost is too high"),
-        (7, "login: the name is taken"),
-        (8, "longer than 4096 bytes"),
-        (11, "longer than 4096 bytes"),
-        (12, "not a JSON object"),
+        (6, "display_name: a display name keeps to one script"),
+        (7, "phc: the cost is too high"),
+        (8, "login: the name is taken"),
+        (9, "longer than 4096 bytes"),
+        (12, "longer than 4096 bytes"),
         (13, "not a JSON object"),
+        (14, "not a JSON object"),
     ];
     assert_eq!(shown.len(), expected.len());
     for (shown, (line, problem)) in shown.iter().zip(expected) {

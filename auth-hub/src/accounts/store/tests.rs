@@ -22,6 +22,28 @@ async fn an_account_is_found_as_it_was_made() {
 }
 
 #[tokio::test]
+async fn a_display_name_of_before_the_rules_is_shown_as_it_is() {
+    let test = TestStore::open().await;
+    let made = test.store.register(new_account("bob")).await.unwrap();
+    for (stored, is_shown) in [("p\u{430}ypal  ", true), ("a\nb", false), ("", false)] {
+        let set = test.store.writer.write(move |conn| {
+            Box::pin(async move {
+                let sql = "UPDATE accounts SET display_name = $1";
+                changed(sqlx::query(sql).bind(stored).execute(conn).await)
+            })
+        });
+        assert!(set.await.unwrap());
+        let found = test.store.by_login(&made.login).await;
+        let shown = found.map(|account| account.unwrap().display_name.as_str().to_owned());
+        if is_shown {
+            assert_eq!(shown.unwrap(), stored);
+        } else {
+            assert!(matches!(shown, Err(StoreError::Corrupt("display name"))), "{stored:?}: {shown:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_taken_name_is_refused_whatever_its_case() {
     let test = TestStore::open().await;
     let first = test.store.register(new_account("bob")).await.unwrap();

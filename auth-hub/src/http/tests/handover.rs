@@ -21,7 +21,7 @@ async fn a_bearer_is_handed_over() {
     let api = TestApi::start().await;
     let bob = api.account("bob").await;
     let token = issue(bob.id);
-    let wishes = json!({ "server": "alpha", "region": "", "login": "ignored" });
+    let wishes = json!({ "server": "alpha", "region": "" });
     let reply = api.send(with_bearer(token.expose(), &wishes)).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(reply.json["handover_id"], HANDOVER.to_string());

@@ -1,0 +1,205 @@
+//! A body's members, read strictly by their table.
+//!
+//! Knows JSON, no header and no resource. Invariants: a refusal names members of the table and what they should be, never what was sent;
+//! what the table does not name is not kept, however deep it lies; what is kept is wiped when dropped, and has no `Debug`.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use shared_msgs::ids::ServerId;
+use zeroize::Zeroizing;
+
+use super::members::{Form, Member, Members, REGION, REGION_BYTES_MAX, SERVER};
+use super::problem::{Kind, Problem};
+
+/// The members of a JSON object. No body at all is an empty one.
+pub(super) struct Fields(Vec<(&'static Member, Scalar)>);
+
+enum Scalar {
+    Null,
+    Text(Zeroizing<String>),
+    Flag(bool),
+    /// A number, a list or an object: no member is one.
+    Other,
+}
+
+impl Scalar {
+    fn fits(&self, member: &Member) -> bool {
+        match (self, member.form) {
+            (Self::Null, _) => !member.needed,
+            (Self::Text(_), Form::Text { .. }) | (Self::Flag(_), Form::Flag { .. }) => true,
+            (Self::Text(_) | Self::Flag(_) | Self::Other, _) => false,
+        }
+    }
+}
+
+impl Fields {
+    /// The members of a body.
+    pub(super) fn read(body: &[u8], members: Members) -> Result<Self, Problem> {
+        if body.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Problem::because(Kind::MalformedRequest, "the body is not UTF-8"))?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let read = json.deserialize_map(Object(members)).and_then(|read| json.end().map(|()| read));
+        // serde's own words may quote the body, and with it a password.
+        read.map_err(|err| {
+            let detail = format!("not a JSON object, see line {}, column {}", err.line(), err.column());
+            Problem::because(Kind::MalformedRequest, detail)
+        })?
+    }
+
+    fn take(&mut self, member: &Member) -> Option<Scalar> {
+        let at = self.0.iter().position(|(held, _)| held.name == member.name)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// A member that must be there.
+    pub(super) fn text(&mut self, member: &'static Member) -> Result<String, Problem> {
+        self.optional_text(member).ok_or_else(|| invalid(member, "is missing"))
+    }
+
+    /// A member that may be missing or null.
+    pub(super) fn optional_text(&mut self, member: &'static Member) -> Option<String> {
+        match self.take(member) {
+            Some(Scalar::Text(mut text)) => Some(std::mem::take(&mut *text)),
+            _ => None,
+        }
+    }
+
+    /// A member that has a default when it is missing or null.
+    pub(super) fn flag(&mut self, member: &'static Member) -> bool {
+        match (self.take(member), member.form) {
+            (Some(Scalar::Flag(flag)), _) => flag,
+            (_, Form::Flag { default }) => default,
+            (_, Form::Text { .. }) => false,
+        }
+    }
+
+    /// Where the player wants to go.
+    pub(super) fn wishes(&mut self) -> Result<Wishes, Problem> {
+        let server = self.optional_text(&SERVER).map(|text| text.parse());
+        let server = server.transpose().map_err(|_| invalid(&SERVER, "is not a server id"))?;
+        let region = self.optional_text(&REGION).filter(|region| !region.is_empty());
+        if region.as_ref().is_some_and(|region| region.len() > REGION_BYTES_MAX) {
+            return Err(Problem::because(
+                Kind::InvalidRequest,
+                format!("`{}` has at most {REGION_BYTES_MAX} bytes", REGION.name),
+            ));
+        }
+        Ok(Wishes { server, region })
+    }
+}
+
+/// Where a player wants to go.
+pub(super) struct Wishes {
+    pub(super) server: Option<ServerId>,
+    pub(super) region: Option<String>,
+}
+
+fn invalid(member: &Member, what: &str) -> Problem {
+    Problem::because(Kind::InvalidRequest, format!("`{}` {what}", member.name))
+}
+
+fn unknown(members: Members) -> Problem {
+    let known: Vec<_> = members.iter().map(|member| format!("`{}`", member.name)).collect();
+    Problem::because(Kind::InvalidRequest, format!("a member is unknown; known are {}", known.join(", ")))
+}
+
+/// Reads an object. Goes on to its end after a fault: what is no JSON is that first of all.
+struct Object(Members);
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Result<Fields, Problem>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        // Its capacity is its bound: texts are never copied by growing.
+        let mut fields = Fields(Vec::with_capacity(self.0.len()));
+        let mut fault = None;
+        while let Some(key) = map.next_key_seed(Key(self.0))? {
+            let Some(member) = key else {
+                map.next_value::<IgnoredAny>()?;
+                fault.get_or_insert_with(|| unknown(self.0));
+                continue;
+            };
+            let value: Scalar = map.next_value()?;
+            if fields.0.iter().any(|(held, _)| held.name == member.name) {
+                fault.get_or_insert_with(|| invalid(member, "stands there twice"));
+            } else if value.fits(member) {
+                fields.0.push((member, value));
+            } else if matches!(value, Scalar::Null) {
+                fault.get_or_insert_with(|| invalid(member, "is missing"));
+            } else {
+                fault.get_or_insert_with(|| invalid(member, member.must_be()));
+            }
+        }
+        Ok(fault.map_or(Ok(fields), Err))
+    }
+}
+
+/// Finds a name in the table; the name itself is not kept.
+struct Key(Members);
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Option<&'static Member>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = Option<&'static Member>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().find(|member| member.name == name).copied())
+    }
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Any)
+    }
+}
+
+struct Any;
+
+impl<'de> Visitor<'de> for Any {
+    type Value = Scalar;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar::Null)
+    }
+    fn visit_bool<E>(self, flag: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Flag(flag))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(Zeroizing::new(text.to_owned())))
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+}

@@ -1,0 +1,118 @@
+//! The members of the requests' bodies: one table that reads, that refuses and that the API's document shows.
+//!
+//! Knows names, forms and bounds; what a text means is its type's business. Invariant: a body is read by its table alone, so what the
+//! document says can be asked is what can be asked.
+
+use shared_msgs::limits;
+
+use crate::accounts::account::{LOGIN_CHARS_MAX, LOGIN_CHARS_MIN, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
+
+/// Longest region a client may ask for.
+pub(super) const REGION_BYTES_MAX: usize = 64;
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A text of so many bytes as UTF-8, and of this form where it is not free.
+    Text { bytes_min: usize, bytes_max: usize, pattern: Option<&'static str> },
+    /// True or false.
+    Flag { default: bool },
+}
+
+/// One member of a body.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) name: &'static str,
+    pub(super) form: Form,
+    /// Must be there. What may be missing may be null as well.
+    pub(super) needed: bool,
+    /// For people.
+    pub(super) about: &'static str,
+}
+
+impl Member {
+    /// In words, for a refusal.
+    pub(super) const fn must_be(&self) -> &'static str {
+        match self.form {
+            Form::Text { .. } => "must be a text",
+            Form::Flag { .. } => "must be true or false",
+        }
+    }
+}
+
+const ANY: Form = Form::Text { bytes_min: 0, bytes_max: usize::MAX, pattern: None };
+
+/// The login name of somebody new.
+pub(super) const NEW_LOGIN: Member = Member {
+    name: "login",
+    form: Form::Text {
+        bytes_min: LOGIN_CHARS_MIN,
+        bytes_max: LOGIN_CHARS_MAX,
+        pattern: Some("^[A-Za-z0-9][A-Za-z0-9_.-]*$"),
+    },
+    needed: true,
+    about: "What one types to log in. Upper case is folded to lower.",
+};
+
+/// The password of somebody new.
+pub(super) const NEW_PASSWORD: Member = Member {
+    name: "password",
+    form: Form::Text { bytes_min: PASSWORD_BYTES_MIN, bytes_max: PASSWORD_BYTES_MAX, pattern: None },
+    needed: true,
+    about: "Any text. Its length is counted in bytes, as UTF-8.",
+};
+
+/// The display name of somebody new.
+pub(super) const DISPLAY_NAME: Member = Member {
+    name: "display_name",
+    form: Form::Text { bytes_min: 0, bytes_max: usize::MAX, pattern: None },
+    needed: false,
+    about: "What other players see; the login name as typed when missing. Normalised (NFKC, spaces), and then bound by the rules of \
+            display names.",
+};
+
+/// The login name of anybody. One that nobody can have is a wrong one.
+pub(super) const LOGIN: Member = Member {
+    name: "login",
+    form: ANY,
+    needed: true,
+    about: "As registered; the case of letters does not matter.",
+};
+
+/// The password of anybody. One that nobody can have is a wrong one.
+pub(super) const PASSWORD: Member =
+    Member { name: "password", form: ANY, needed: true, about: "As registered." };
+
+/// Which server.
+pub(super) const SERVER: Member = Member {
+    name: "server",
+    form: Form::Text { bytes_min: 1, bytes_max: limits::NAME_BYTES_MAX, pattern: Some("^[a-z0-9-]*$") },
+    needed: false,
+    about: "This server or none.",
+};
+
+/// Where.
+pub(super) const REGION: Member = Member {
+    name: "region",
+    form: Form::Text { bytes_min: 0, bytes_max: REGION_BYTES_MAX, pattern: None },
+    needed: false,
+    about: "Servers of this region first. Empty is the same as missing.",
+};
+
+/// Whether to hand over at once.
+pub(super) const WANTS_PLACE: Member = Member {
+    name: "handover",
+    form: Form::Flag { default: true },
+    needed: false,
+    about: "`false`: only log in; `handover` in the reply is then `null`.",
+};
+
+/// A table of members.
+pub(super) type Members = &'static [&'static Member];
+
+/// `POST /auth/register`.
+pub(super) const REGISTER: Members = &[&NEW_LOGIN, &NEW_PASSWORD, &DISPLAY_NAME];
+/// `POST /auth/login`.
+pub(super) const LOG_IN: Members = &[&LOGIN, &PASSWORD, &SERVER, &REGION, &WANTS_PLACE];
+/// `POST /handover`.
+pub(super) const HAND_OVER: Members = &[&SERVER, &REGION];

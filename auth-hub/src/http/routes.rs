@@ -1,0 +1,250 @@
+//! Every route: its path, its handler, and all that the API's document says of it.
+//!
+//! Knows the resources by name. Invariant: the router, the labels of metrics and the document are made of this one table.
+
+use axum::middleware::from_fn;
+use axum::routing::{MethodRouter, get, post};
+
+use super::members::{self, Members};
+use super::openapi;
+use super::problem::Kind;
+use super::state::HttpState;
+use super::{edge, handover, health, login, register, servers};
+use crate::handover::NoPlace;
+
+/// The method of a route; `Get` answers `HEAD` as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+}
+
+/// Whom a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    Clients,
+    /// On both listeners.
+    Everybody,
+    /// On the operators' listener only.
+    Operators,
+}
+
+/// A body that is asked for.
+#[derive(Debug)]
+pub(super) struct Asks {
+    pub(super) members: Members,
+    /// Whether a member must be there, and so a body.
+    pub(super) needed: bool,
+}
+
+/// What a success is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gives {
+    /// JSON after the schema of this name.
+    Json(&'static str),
+    /// A text of this media type.
+    Text(&'static str),
+}
+
+/// A route.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) path: &'static str,
+    pub(super) verb: Verb,
+    handler: fn() -> MethodRouter<HttpState>,
+    pub(super) audience: Audience,
+    /// Whether it counts among the requests that run at one time. Probes do not: a hub that is busy must still be seen.
+    pub(super) is_bounded: bool,
+    /// Its name in the document, for generated clients.
+    pub(super) id: &'static str,
+    pub(super) about: &'static str,
+    pub(super) details: &'static str,
+    /// Whether it wants an access token.
+    pub(super) has_bearer: bool,
+    pub(super) asks: Option<Asks>,
+    pub(super) status: u16,
+    pub(super) gives: Gives,
+    /// What it is refused for, beside what [`Route::problems`] adds.
+    own_problems: &'static [Kind],
+}
+
+const ON_ALL: &[Kind] = &[Kind::HubBusy, Kind::Internal];
+const ON_BODIES: &[Kind] = &[
+    Kind::MalformedRequest,
+    Kind::InvalidRequest,
+    Kind::BodyTooLarge,
+    Kind::UnsupportedMediaType,
+    Kind::RequestTimedOut,
+];
+/// A body where none belongs.
+const ON_GETS: &[Kind] = &[Kind::InvalidRequest];
+const ON_HANDOVERS: &[Kind] = &[
+    Kind::Banned,
+    Kind::TooManyAttempts,
+    Kind::NoPlace(NoPlace::NoServerOnline),
+    Kind::NoPlace(NoPlace::AllServersFull),
+    Kind::NoPlace(NoPlace::ServerUnknown),
+    Kind::NoPlace(NoPlace::ServerFull),
+    Kind::NoPlace(NoPlace::ServerDraining),
+    Kind::NoPlace(NoPlace::TimedOut),
+];
+
+impl Route {
+    /// What answers on its path.
+    pub(super) fn service(&self) -> MethodRouter<HttpState> {
+        match self.verb {
+            Verb::Get => (self.handler)().route_layer(from_fn(edge::without_body)),
+            Verb::Post => (self.handler)(),
+        }
+    }
+
+    /// All that it can be refused for.
+    pub(super) fn problems(&self) -> impl Iterator<Item = Kind> {
+        let hands_over = matches!(self.gives, Gives::Json("LoginReply" | "HandoverReply"));
+        let lists = [
+            (true, self.own_problems),
+            (hands_over, ON_HANDOVERS),
+            (self.asks.is_some(), ON_BODIES),
+            (self.verb == Verb::Get, ON_GETS),
+            (true, ON_ALL),
+        ];
+        lists.into_iter().filter(|(applies, _)| *applies).flat_map(|(_, kinds)| kinds.iter().copied())
+    }
+}
+
+/// The whole API.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        path: "/auth/register",
+        verb: Verb::Post,
+        handler: || post(register::register),
+        audience: Audience::Clients,
+        is_bounded: true,
+        id: "register",
+        about: "Make an account",
+        details: "Anybody may, if the operator allows it.",
+        has_bearer: false,
+        asks: Some(Asks { members: members::REGISTER, needed: true }),
+        status: 201,
+        gives: Gives::Json("RegisterReply"),
+        own_problems: &[
+            Kind::RegistrationClosed,
+            Kind::LoginTaken,
+            Kind::InvalidLogin,
+            Kind::InvalidPassword,
+            Kind::InvalidDisplayName,
+            Kind::TooManyAttempts,
+        ],
+    },
+    Route {
+        path: "/auth/login",
+        verb: Verb::Post,
+        handler: || post(login::login),
+        audience: Audience::Clients,
+        is_bounded: true,
+        id: "login",
+        about: "Log in and, in the same round trip, get a place on a game server",
+        details: "May take up to 15 s when game servers do not answer. When the password was right and there is no place, the problem holds \
+                  an access token to go on with.",
+        has_bearer: false,
+        asks: Some(Asks { members: members::LOG_IN, needed: true }),
+        status: 200,
+        gives: Gives::Json("LoginReply"),
+        own_problems: &[Kind::InvalidCredentials],
+    },
+    Route {
+        path: "/handover",
+        verb: Verb::Post,
+        handler: || post(handover::hand_over),
+        audience: Audience::Clients,
+        is_bounded: true,
+        id: "handOver",
+        about: "Get a new place: to reconnect, to move, or after a refusal that says so",
+        details: "An older session of the same account is ended when the new server has said yes.",
+        has_bearer: true,
+        asks: Some(Asks { members: members::HAND_OVER, needed: false }),
+        status: 200,
+        gives: Gives::Json("HandoverReply"),
+        own_problems: &[Kind::AccessTokenInvalid, Kind::AccessTokenExpired],
+    },
+    Route {
+        path: "/servers",
+        verb: Verb::Get,
+        handler: || get(servers::list),
+        audience: Audience::Clients,
+        is_bounded: true,
+        id: "listServers",
+        about: "List the game servers",
+        details: "As they last described themselves.",
+        has_bearer: false,
+        asks: None,
+        status: 200,
+        gives: Gives::Json("ServersReply"),
+        own_problems: &[],
+    },
+    Route {
+        path: "/openapi.json",
+        verb: Verb::Get,
+        handler: || get(openapi::show),
+        audience: Audience::Clients,
+        is_bounded: true,
+        id: "describe",
+        about: "This document",
+        details: "OpenAPI 3.1.",
+        has_bearer: false,
+        asks: None,
+        status: 200,
+        gives: Gives::Json("Document"),
+        own_problems: &[],
+    },
+    Route {
+        path: "/healthz",
+        verb: Verb::Get,
+        handler: || get(health::alive),
+        audience: Audience::Everybody,
+        is_bounded: false,
+        id: "isAlive",
+        about: "Whether the process answers",
+        details: "Asks no other part of the hub.",
+        has_bearer: false,
+        asks: None,
+        status: 200,
+        gives: Gives::Json("Alive"),
+        own_problems: &[],
+    },
+    Route {
+        path: "/readyz",
+        verb: Verb::Get,
+        handler: || get(health::ready),
+        audience: Audience::Operators,
+        is_bounded: false,
+        id: "isReady",
+        about: "Whether the hub takes logins",
+        details: "If not, `detail` names the parts that are missing: `store`, `desk`, `link`, `stopping`.",
+        has_bearer: false,
+        asks: None,
+        status: 200,
+        gives: Gives::Json("Ready"),
+        own_problems: &[Kind::NotReady],
+    },
+    Route {
+        path: "/metrics",
+        verb: Verb::Get,
+        handler: || get(health::metrics),
+        audience: Audience::Operators,
+        is_bounded: false,
+        id: "metrics",
+        about: "Numbers for graphs",
+        details: "OpenMetrics.",
+        has_bearer: false,
+        asks: None,
+        status: 200,
+        gives: Gives::Text("application/openmetrics-text"),
+        own_problems: &[],
+    },
+];
+
+/// The metric label of a path: bounded, whatever clients ask for.
+pub(super) fn label_of(path: &str) -> &'static str {
+    ROUTES.iter().map(|route| route.path).find(|known| *known == path).unwrap_or("other")
+}
