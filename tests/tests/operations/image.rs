@@ -161,7 +161,7 @@ async fn a_login_through_both_images() -> anyhow::Result<()> {
     let client = HubClient::new(format!("http://{}", ready["http"]))?;
     client.register("ada", PASSWORD).await?;
     let ticket = client.login("ada", PASSWORD, None).await?.handover.context("no place")?;
-    let (player, outcome) = GameClient::enter(ticket.endpoints[0].tcp()?, &ticket.token).await?;
+    let (player, outcome) = GameClient::enter(ticket.tcp()?, &ticket.token).await?;
     ensure!(matches!(outcome, Outcome::Welcome { .. }), "{outcome:?}");
     drop(player);
 

@@ -106,7 +106,7 @@ async fn the_units_forbid_nothing_that_is_needed() -> anyhow::Result<()> {
     let client = HubClient::new(format!("http://{}", ready["http"]))?;
     client.register("ada", PASSWORD).await?;
     let ticket = client.login("ada", PASSWORD, None).await?.handover.context("no place")?;
-    let (mut player, _) = GameClient::enter(ticket.endpoints[0].tcp()?, &ticket.token).await?;
+    let (mut player, _) = GameClient::enter(ticket.tcp()?, &ticket.token).await?;
     player.ask(b"who").await?;
     drop(player);
     for process in [&mut server, &mut hub] {
