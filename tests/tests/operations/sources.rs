@@ -32,7 +32,7 @@ fn files(dir: &Path) -> Vec<String> {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() && name != "tests" {
             texts.extend(files(&path));
-        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|of| of == "rs") && !name.ends_with("tests.rs") {
             texts.push(std::fs::read_to_string(&path).unwrap());
         }
     }
