@@ -123,6 +123,16 @@ impl Image {
     }
 }
 
+/// For the container's user alone, as an engine is told to give a secret.
+fn private(file: &Path, user: &str) -> anyhow::Result<()> {
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o400))?;
+    if is_root() {
+        let (user, group) = user.split_once(':').context("USER user:group")?;
+        std::os::unix::fs::chown(file, Some(user.parse()?), Some(group.parse()?))?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_through_both_images() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
@@ -154,6 +164,7 @@ async fn a_login_through_both_images() -> anyhow::Result<()> {
         server_image.root.join(server_image.env["GAME_SERVER__HUB__KEY_FILE"].trim_start_matches('/'));
     std::fs::create_dir_all(secret.parent().context("a folder")?)?;
     std::fs::write(&secret, line)?;
+    private(&secret, &server_image.user)?;
     let mut server = server_image.start(env, dir.path())?;
     server.ready().await?;
     hub.logged(&["server.eligible", "\"alpha\""], PATIENCE).await?;
