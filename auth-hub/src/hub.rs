@@ -10,7 +10,7 @@ pub use shared_msgs::environment::Environment;
 use shared_msgs::ids::HubId;
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::{self, BrokerAddr, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
-use shared_msgs::process::Lifecycle;
+use shared_msgs::process::{Lifecycle, io_remedy};
 use shared_msgs::rng::Rng;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -22,13 +22,14 @@ use crate::accounts::store::OpenError;
 use crate::accounts::{PasswordPool, Store, StoreError};
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
-use crate::handover::{DeskParts, DeskTask, Meters, fences_are_startable};
+use crate::handover::{DeskParts, DeskTask, Meters, fence_clock, fences_are_startable};
 use crate::heartbeat::Heartbeat;
 use crate::http::{HttpParts, HttpSettings, HttpState, router, serve};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
 use crate::mqtt::{self, Broker, BrokerConfig, BrokerHandle};
 use crate::sessions::AccessTokens;
+use crate::sole::{self, Sole, SoleError};
 
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,16 +41,22 @@ pub enum StartError {
     #[error("fleet key: {0}")]
     FleetKey(#[from] KeyFileError),
     /// The accounts' database could not be opened.
-    #[error("database: {0}")]
+    #[error("database.path {0}")]
     Database(#[from] OpenError),
+    /// Another hub has the database.
+    #[error("database.path: {0}")]
+    Sole(#[from] SoleError),
     /// The accounts' database does not answer.
     #[error("database: {0}")]
     Store(#[from] StoreError),
     /// Fences already issued are so far ahead that every game server would refuse the next ones.
     #[error(
-        "this machine's clock is minutes behind the one the hub ran by before: set it right, or wait until it has caught up"
+        "this machine's clock is {behind_s} s behind the one the hub ran by before: set it right, or wait until it has caught up"
     )]
-    ClockBehind,
+    ClockBehind {
+        /// How far.
+        behind_s: u64,
+    },
     /// The password threads did not start.
     #[error("password pool: {0}")]
     Passwords(#[from] PoolStartError),
@@ -57,7 +64,7 @@ pub enum StartError {
     #[error("mqtt.listen: {0}")]
     Broker(#[from] mqtt::BindError),
     /// The HTTP address is not to be had.
-    #[error("http.listen {address}: {source}")]
+    #[error("http.listen {address}: {source}; {}", io_remedy(source))]
     Http {
         /// As set.
         address: SocketAddr,
@@ -76,6 +83,7 @@ pub struct Hub {
     broker: Broker,
     keys: Arc<KeyRing>,
     store: Store,
+    sole: Sole,
     passwords: Arc<PasswordPool>,
     stored_ceiling: u64,
     config: Config,
@@ -96,13 +104,15 @@ impl Hub {
         let Environment { clock, rng } = environment.clone();
         let fleet: FleetKeys = keyfile::load_or_create(&config.keys.fleet_key_file, &*rng)?;
         let path = &config.database.path;
+        let sole = sole::take(path).await?;
         let death = watched(lifecycle, "store");
         let store = Store::open(path, lifecycle.tasks(), &death, rng.clone(), clock.clone()).await?;
-        let stored_ceiling = store.clock_ceiling().await?;
-        if !fences_are_startable(stored_ceiling, clock.now().unix) {
-            return Err(StartError::ClockBehind);
+        let (stored_ceiling, revoked) = store.remembered().await?;
+        let now = clock.now().unix;
+        if !fences_are_startable(stored_ceiling, now) {
+            let behind_s = fence_clock(stored_ceiling).abs_diff(now).as_secs();
+            return Err(StartError::ClockBehind { behind_s });
         }
-        let revoked = store.lowest_generations().await?;
         let keys = Arc::new(KeyRing::new(Arc::new(fleet), revoked, HubId::random(&*rng), &*rng));
         let pool = config.passwords.pool().map_err(InvalidConfig::Cost)?;
         let passwords = Arc::new(PasswordPool::start(pool, &watched(lifecycle, "passwords"), &rng, &clock)?);
@@ -117,7 +127,18 @@ impl Hub {
         let failed = |source| StartError::Http { address, source };
         let http = TcpListener::bind(address).await.map_err(failed)?;
         let http_addr = http.local_addr().map_err(failed)?;
-        Ok(Self { http, http_addr, broker, keys, store, passwords, stored_ceiling, config, environment })
+        Ok(Self {
+            http,
+            http_addr,
+            broker,
+            keys,
+            store,
+            sole,
+            passwords,
+            stored_ceiling,
+            config,
+            environment,
+        })
     }
 
     /// Where clients log in.
@@ -141,7 +162,8 @@ impl Hub {
     /// # Errors
     /// When the hub's own link cannot be set up.
     pub fn start(self, lifecycle: &Lifecycle) -> Result<Heartbeat, StartError> {
-        let Self { http, broker, keys, store, passwords, stored_ceiling, config, environment, .. } = self;
+        let Self { http, broker, keys, store, sole, passwords, stored_ceiling, config, environment, .. } =
+            self;
         let Environment { clock, rng } = environment;
         // Stops only when HTTP has answered what it took: the desk must still work for those requests.
         let inner = lifecycle.hard().child_token();
@@ -195,6 +217,7 @@ impl Hub {
             serve(http, connections_max, router(state), soft).await;
             inner.cancel();
             store.close().await;
+            drop(sole);
             info!(target: "handover", "hub.stopped");
         });
         Ok(heart)

@@ -17,3 +17,4 @@ pub mod keyfile;
 pub mod metrics;
 pub mod mqtt;
 pub mod sessions;
+pub mod sole;

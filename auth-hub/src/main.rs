@@ -7,17 +7,18 @@ use anyhow::Context as _;
 use auth_hub::cli::{Cli, Terminal};
 use auth_hub::config::Config;
 use clap::Parser as _;
+use shared_msgs::process::{explain, init_telemetry};
 
 fn main() -> ExitCode {
     run(Cli::parse()).unwrap_or_else(|err| {
-        eprintln!("auth-hub: {err:#}");
+        eprintln!("auth-hub: {}", explain(&*err));
         ExitCode::FAILURE
     })
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = Config::load(cli.config.as_deref())?;
-    shared_msgs::process::init_telemetry(config.log.format, &config.log.filter)?;
+    init_telemetry(config.log.format, &config.log.filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
     let stdin = io::stdin();
     let mut terminal = Terminal {

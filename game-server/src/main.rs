@@ -13,7 +13,7 @@ use clap::Parser;
 use game_server::server::ReferenceServer;
 use game_server::server::settings::Settings;
 use game_server::server::world::EchoWorld;
-use shared_msgs::process::{ConfigFile, Lifecycle, init_telemetry};
+use shared_msgs::process::{ConfigFile, Lifecycle, explain, init_telemetry};
 
 /// Reference game server of the handover hub.
 #[derive(Parser)]
@@ -25,8 +25,14 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    run(Arguments::parse()).await.unwrap_or_else(|error| {
+        eprintln!("game-server: {}", explain(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let file = match &arguments.config {
         Some(path) => ConfigFile::Named(path),
         None => ConfigFile::IfPresent(Path::new("config/game-server.toml")),

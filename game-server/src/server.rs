@@ -83,8 +83,11 @@ impl ReferenceServer {
             Some(addr) => Some(bind("metrics.listen", addr).await?),
             None => None,
         };
-        let bound =
-            listener.local_addr().map_err(|source| SettingsError::Bind { setting: "game.listen", source })?;
+        let bound = listener.local_addr().map_err(|source| SettingsError::Bind {
+            setting: "game.listen",
+            addr: settings.game.listen,
+            source,
+        })?;
         let (drain, connections_max) = (settings.drain(), settings.connections_max());
         let (game, events) = GameServer::start_with(settings.into_config(bound)?, environment)?;
         Ok(Self { listener, metrics, game, events, drain, connections_max, handler })
@@ -153,7 +156,7 @@ impl ReferenceServer {
 
 async fn bind(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, SettingsError> {
     require_loopback(setting, addr)?;
-    TcpListener::bind(addr).await.map_err(|source| SettingsError::Bind { setting, source })
+    TcpListener::bind(addr).await.map_err(|source| SettingsError::Bind { setting, addr, source })
 }
 
 /// Follows the game server until it is to be shut down.

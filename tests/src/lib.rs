@@ -7,4 +7,5 @@ pub mod process;
 pub mod proxy;
 pub mod rogue;
 pub mod server;
+pub mod setup;
 pub mod torture;

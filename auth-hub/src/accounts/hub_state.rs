@@ -3,12 +3,34 @@
 //!
 //! Knows neither fences nor keys, only their numbers. Invariant: a stored number never goes down.
 
+use std::time::Duration;
+
 use shared_msgs::ids::ServerId;
 use sqlx::Row as _;
 
 use super::store::{Store, StoreError};
 
+/// How long a start waits for the database to answer.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
 impl Store {
+    /// What a hub starts with: [`Store::clock_ceiling`] and [`Store::lowest_generations`]. On a machine that stalls, a reader may
+    /// take longer than a request would wait for one; a start has more patience.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn remembered(&self) -> Result<(u64, Vec<(ServerId, u32)>), StoreError> {
+        let until = tokio::time::Instant::now() + START_PATIENCE;
+        loop {
+            let read = async { Ok((self.clock_ceiling().await?, self.lowest_generations().await?)) };
+            match read.await {
+                // Each attempt has waited for a reader, so this does not spin.
+                Err(StoreError::Busy) if tokio::time::Instant::now() < until => {}
+                read => return read,
+            }
+        }
+    }
+
     /// Above every fence clock ever issued; 0 at first.
     ///
     /// # Errors

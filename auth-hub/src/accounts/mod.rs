@@ -9,6 +9,7 @@
 pub mod account;
 pub mod admin;
 mod db;
+mod db_fault;
 #[cfg(test)]
 mod fixture;
 mod hasher;

@@ -97,5 +97,5 @@ async fn open_store(config: &Config, process: &CancellationToken) -> anyhow::Res
     let (rng, clock) = (Arc::new(SystemRng::new()), Arc::new(SystemClock::new()));
     Store::open(&config.database.path, &TaskTracker::new(), process, rng, clock)
         .await
-        .with_context(|| config.database.path.display().to_string())
+        .context("database.path")
 }

@@ -18,7 +18,9 @@ use crate::hub::{Environment, Hub};
 pub async fn serve(config: Config, output: &mut (dyn Write + Send)) -> anyhow::Result<ExitCode> {
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals().context("signal handlers")?;
-    let hub = Hub::bind(config, Environment::default(), &lifecycle).await?;
+    let bound = Hub::bind(config, Environment::default(), &lifecycle).await;
+    // What was started before the fault is asked to end: it did not die.
+    let hub = bound.inspect_err(|_| lifecycle.soft().cancel())?;
     let (http, mqtt) = (hub.http_addr(), hub.mqtt_addr());
     let heart = hub.start(&lifecycle)?;
     let _watch = heartbeat::watch(heart, heartbeat::LOOK_EVERY, || {

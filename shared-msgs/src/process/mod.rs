@@ -1,14 +1,16 @@
 //! What every binary needs around its work.
 //!
-//! Owns stopping, logging, layered configuration, secrets and the loopback rule. Knows neither hub nor game server, and does nothing
+//! Owns stopping, logging, layered configuration, secrets, the loopback rule and the words for what the system refuses. Knows neither hub nor game server, and does nothing
 //! on its own: `main` asks for each piece. Invariant: no secret reaches a log, an error or a `Debug`.
 
+mod advice;
 mod config;
 mod lifecycle;
 mod listen;
 mod secret;
 mod telemetry;
 
+pub use advice::{explain, io_remedy};
 pub use config::{ConfigError, ConfigFile, load, load_from};
 pub use lifecycle::{ExitReason, Lifecycle, STOP_GRACE};
 pub use listen::{NotLoopback, require_loopback};
