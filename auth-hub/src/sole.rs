@@ -56,12 +56,16 @@ fn lock_path(database: &Path) -> PathBuf {
 /// # Errors
 /// [`SoleError`].
 pub(crate) async fn take(database: &Path) -> Result<Sole, SoleError> {
+    take_within(database, PATIENCE).await
+}
+
+async fn take_within(database: &Path, patience: Duration) -> Result<Sole, SoleError> {
     let path = lock_path(database);
     let failed = |source| SoleError::Io { path: path.clone(), source };
     crate::folder::create_private(crate::folder::of(&path)).map_err(failed)?;
     // `append` asks for writing, which some file systems want for an exclusive lock, and changes nothing.
     let file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let until = tokio::time::Instant::now() + patience;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Sole { _file: file }),
@@ -85,14 +89,14 @@ pub(crate) fn is_taken(database: &Path) -> bool {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_second_hub_is_refused_until_the_first_has_ended() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("var/hub.sqlite");
         assert!(!is_taken(&database) && !dir.path().join("var").exists(), "looking makes nothing");
         let first = take(&database).await.unwrap();
         assert!(is_taken(&database));
-        let refused = take(&database).await.unwrap_err();
+        let refused = take_within(&database, Duration::ZERO).await.unwrap_err();
         assert!(matches!(refused, SoleError::Taken { .. }), "{refused}");
         let second = take(&database);
         tokio::pin!(second);
