@@ -5,6 +5,7 @@ pub mod accounts;
 #[path = "../../shared-msgs/src/properties/altered.rs"]
 mod altered;
 pub mod bus;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod fleet;

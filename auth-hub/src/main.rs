@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use auth_hub::cli::{Cli, Terminal};
+use auth_hub::cli::{Cli, Command, Terminal};
 use auth_hub::config::Config;
 use clap::Parser as _;
 use shared_msgs::process::{explain, init_telemetry};
@@ -17,9 +17,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let config = Config::load(cli.config.as_deref())?;
-    init_telemetry(config.log.format, &config.log.filter)?;
+    let loaded = Config::load(cli.config.as_deref());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
+    if let Command::Check { json } = cli.command {
+        // Settings that cannot be used are what it was asked to find.
+        return runtime.block_on(auth_hub::cli::check(loaded.as_ref(), json, &mut io::stdout()));
+    }
+    let config = loaded?;
+    init_telemetry(config.log.format, &config.log.filter)?;
     let stdin = io::stdin();
     let mut terminal = Terminal {
         interactive: stdin.is_terminal(),

@@ -3,6 +3,7 @@
 //! Owns what a binary owns: sockets, permits, exit codes. Uses the SDK's public face only, as any game would. Invariants: only loopback
 //! is bound; when it is asked to stop, who waits is answered and who plays may finish within the drain's limit.
 
+pub mod check;
 mod connection;
 mod frame_io;
 mod listener;

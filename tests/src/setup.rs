@@ -3,7 +3,11 @@
 //! Knows how a program is started and what it said; not what it should have said. Invariant: a run that does not end is ended and is
 //! an error; no variable of ours leaks in from the environment of the tests.
 
+pub mod shell;
+
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -76,6 +80,30 @@ impl Scene {
         Ok(std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode))?)
     }
 
+    /// Overwrites part of a file.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn overwrite(&self, name: &str, at: u64, bytes: &[u8]) -> anyhow::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).open(self.path(name))?;
+        file.seek(SeekFrom::Start(at))?;
+        Ok(file.write_all(bytes)?)
+    }
+
+    /// Every file directly in it, with what is in it.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn snapshot(&self) -> anyhow::Result<BTreeMap<OsString, Vec<u8>>> {
+        let mut found = BTreeMap::new();
+        for entry in std::fs::read_dir(self.dir.path())? {
+            let entry = entry?;
+            let content = if entry.path().is_file() { std::fs::read(entry.path())? } else { Vec::new() };
+            found.insert(entry.file_name(), content);
+        }
+        Ok(found)
+    }
+
     /// Runs a binary of the workspace to its end.
     ///
     /// # Errors
@@ -83,6 +111,23 @@ impl Scene {
     pub async fn run(&self, binary: &str, args: &[&str], env: &[(&str, &str)]) -> anyhow::Result<Ended> {
         let mut command = Command::new(binaries()?.join(binary));
         command.args(args);
+        self.end_of(command, env).await
+    }
+
+    /// As [`Scene::run`], with no more file descriptors than this.
+    ///
+    /// # Errors
+    /// As [`Scene::run`].
+    pub async fn run_with_descriptors(
+        &self,
+        descriptors_max: u32,
+        binary: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> anyhow::Result<Ended> {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {descriptors_max} && exec \"$0\" \"$@\"");
+        command.arg("-c").arg(script).arg(binaries()?.join(binary)).args(args);
         self.end_of(command, env).await
     }
 
@@ -160,6 +205,20 @@ pub fn hub_with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 }
 
 impl Ended {
+    /// That a check ended with this code, and a line of it begins with `start` and names all of `words`.
+    ///
+    /// # Errors
+    /// When it found something else.
+    pub fn found(&self, code: i32, start: &str, words: &[&str]) -> anyhow::Result<()> {
+        ensure!(self.code == Some(code), "ended with {:?}:\n{}\n{}", self.code, self.out, self.err);
+        let told = |line: &str| line.starts_with(start) && words.iter().all(|word| line.contains(word));
+        ensure!(self.out.lines().any(told), "no line {start:?} with all of {words:?}:\n{}", self.out);
+        let is_finding =
+            |line: &str| ["ok    ", "warn  ", "FAIL  "].iter().any(|level| line.starts_with(level));
+        ensure!(self.out.lines().all(is_finding) && self.err.is_empty(), "{}\n{}", self.out, self.err);
+        Ok(())
+    }
+
     /// That it failed with this code, and one line on stderr names all of `words`.
     ///
     /// # Errors

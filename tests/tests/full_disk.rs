@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use hub_tests::client::{ClientError, GameClient, HubClient};
 use hub_tests::hub::PASSWORD;
 use hub_tests::process::Process;
-use hub_tests::setup::{HUB, Scene};
+use hub_tests::setup::{HUB, Scene, hub_with};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// As many accounts as would never fit.
@@ -65,6 +65,8 @@ async fn a_full_disk_at_the_start_is_named() -> anyhow::Result<()> {
     scene.hub(&[database]).await?.failed(1, &["database.path", "disk is full", "make room"])?;
     let key = ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "disk/fleet.key");
     scene.hub(&[key]).await?.failed(1, &["fleet key", "disk/fleet.key", "make room"])?;
+    let found = scene.run("auth-hub", &["check"], &hub_with(&[database])).await?;
+    found.found(1, "FAIL  database.room: ", &["0 MiB free", "make room"])?;
     disk.make_room()?;
     scene.make_hub_files(&[key]).await.map(drop)
 }

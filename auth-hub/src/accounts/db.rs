@@ -92,7 +92,7 @@ pub enum OpenFault {
 }
 
 impl OpenFault {
-    fn refused(source: sqlx::Error) -> Self {
+    pub(super) fn refused(source: sqlx::Error) -> Self {
         Self::Refused { fault: Fault::of(&source), source }
     }
 

@@ -15,6 +15,7 @@ mod fixture;
 mod hasher;
 mod hub_state;
 pub mod import;
+pub mod inspect;
 pub mod passwords;
 pub mod phc;
 mod players;

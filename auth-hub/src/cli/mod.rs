@@ -17,14 +17,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use shared_msgs::clock::SystemClock;
+use shared_msgs::clock::{Clock as _, SystemClock};
 use shared_msgs::ids::ServerId;
+use shared_msgs::process::check::{exit_code, tell};
 use shared_msgs::rng::SystemRng;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Store;
-use crate::config::Config;
+use crate::config::{Config, LoadError};
 pub use account::AccountCommand;
 pub use serve::serve;
 
@@ -45,6 +46,12 @@ pub struct Cli {
 pub enum Command {
     /// Run the hub
     Serve,
+    /// Look at settings, keys, database, addresses and clock without starting or changing anything; one line per finding
+    Check {
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the key line for a game server's configuration (secret)
     ServerKey {
         /// The server's name: 1 to 32 characters of a-z, 0-9 and '-'
@@ -82,6 +89,7 @@ impl std::fmt::Debug for Terminal<'_> {
 /// Why it was not done.
 pub async fn run(command: Command, config: Config, terminal: &mut Terminal<'_>) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Check { json } => check(Ok(&config), json, terminal.output).await,
         Command::Serve => serve(config, terminal.output).await,
         Command::ServerKey { server_id, generation } => {
             let line = server_key::line(&config, &server_id, generation).await?;
@@ -90,6 +98,20 @@ pub async fn run(command: Command, config: Config, terminal: &mut Terminal<'_>) 
         }
         Command::Account(command) => account::run(command, &config, terminal).await,
     }
+}
+
+/// Tells what it finds, settings that could not be loaded included. Exit codes: 0 nothing fails, 1 something does.
+///
+/// # Errors
+/// When `output` fails.
+pub async fn check(
+    loaded: Result<&Config, &LoadError>,
+    json: bool,
+    output: &mut (dyn Write + Send),
+) -> anyhow::Result<ExitCode> {
+    let found = crate::check::findings(loaded, SystemClock::new().now().unix).await;
+    tell(&found, json, output)?;
+    Ok(exit_code(&found).into())
 }
 
 /// The database, for one command.

@@ -4,6 +4,7 @@
 //! on its own: `main` asks for each piece. Invariant: no secret reaches a log, an error or a `Debug`.
 
 mod advice;
+pub mod check;
 mod config;
 mod lifecycle;
 mod listen;
@@ -15,4 +16,4 @@ pub use config::{ConfigError, ConfigFile, load, load_from};
 pub use lifecycle::{ExitReason, Lifecycle, STOP_GRACE};
 pub use listen::{NotLoopback, require_loopback};
 pub use secret::{Secret, resolve};
-pub use telemetry::{LogFormat, TelemetryError, init as init_telemetry};
+pub use telemetry::{LogFormat, TelemetryError, check_filter, init as init_telemetry};

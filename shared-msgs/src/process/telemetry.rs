@@ -64,12 +64,23 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadyStarted)
 }
 
+/// Whether logging would start with this filter.
+///
+/// # Errors
+/// [`TelemetryError::Filter`].
+pub fn check_filter(filter: &str) -> Result<(), TelemetryError> {
+    parse_filter(filter).map(drop)
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
+}
+
 fn dispatch<W>(format: LogFormat, filter: &str, terminal: bool, writer: W) -> Result<Dispatch, TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let filter = parse_filter(filter)?;
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,

@@ -1,60 +1,13 @@
 //! Databases that are locked, closed, broken, too new or not databases: at the start, and under a running hub.
 
-use std::io::{Seek as _, SeekFrom, Write as _};
-use std::process::Stdio;
-
 use anyhow::{Context as _, ensure};
 use hub_tests::client::{ClientError, HubClient};
 use hub_tests::hub::PASSWORD;
 use hub_tests::process::Process;
+use hub_tests::setup::shell::{Shell, sql};
 use hub_tests::setup::{HUB, Scene};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 
 const PATH: &str = "AUTH_HUB__DATABASE__PATH";
-
-/// Another program with a connection of its own to the database: runs SQL, says so, and keeps what it holds until it is ended.
-struct Shell(Child);
-
-impl Shell {
-    async fn hold(scene: &Scene, database: &str, sql: &str) -> anyhow::Result<Self> {
-        let script = "import sqlite3, sys\n\
-                      db = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
-                      for sql in sys.argv[2].split(';'): db.execute(sql)\n\
-                      print('done', flush=True)\n\
-                      sys.stdin.read()\n\
-                      db.close()\n";
-        let mut child = Command::new("python3")
-            .args(["-c", script])
-            .arg(scene.path(database))
-            .arg(sql)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("python3")?;
-        let said = BufReader::new(child.stdout.take().context("stdout")?).lines().next_line().await?;
-        ensure!(said.as_deref() == Some("done"), "{sql}: {said:?}");
-        Ok(Self(child))
-    }
-
-    /// Lets go and ends.
-    async fn end(mut self) -> anyhow::Result<()> {
-        drop(self.0.stdin.take());
-        ensure!(self.0.wait().await?.success(), "the shell failed");
-        Ok(())
-    }
-}
-
-async fn sql(scene: &Scene, database: &str, sql: &str) -> anyhow::Result<()> {
-    Shell::hold(scene, database, sql).await?.end().await
-}
-
-fn overwrite(scene: &Scene, file: &str, at: u64, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).open(scene.path(file))?;
-    file.seek(SeekFrom::Start(at))?;
-    Ok(file.write_all(bytes)?)
-}
 
 #[tokio::test]
 async fn a_database_that_cannot_be_used_is_named_and_left_alone() -> anyhow::Result<()> {
@@ -65,8 +18,8 @@ async fn a_database_that_cannot_be_used_is_named_and_left_alone() -> anyhow::Res
         scene.write(name, &good)?;
     }
     scene.write("text", &b"hunter2\n".repeat(1_000))?;
-    overwrite(&scene, "header", 0, &[0xA5; 100])?;
-    overwrite(&scene, "page", 4_096, &[0xA5; 4_096])?;
+    scene.overwrite("header", 0, &[0xA5; 100])?;
+    scene.overwrite("page", 4_096, &[0xA5; 4_096])?;
     std::fs::OpenOptions::new().write(true).open(scene.path("short"))?.set_len(good.len() as u64 / 2)?;
     let later = "INSERT INTO _sqlx_migrations SELECT 999, description, installed_on, success, checksum, execution_time \
                  FROM _sqlx_migrations";
