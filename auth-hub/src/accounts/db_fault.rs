@@ -28,7 +28,7 @@ pub enum Fault {
 impl Fault {
     /// Of an error.
     pub(super) fn of(error: &sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         // The low byte is the kind of fault, the rest its circumstances.
         match code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff) {
             Some(5 | 6) => Self::Locked,

@@ -75,6 +75,9 @@ async fn a_check_beside_a_running_server_leaves_its_link_alone() -> anyhow::Resu
     Ok(())
 }
 
+/// Settings, how the line begins, and what else it says.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a [&'a str]);
+
 #[tokio::test]
 async fn everything_that_would_stop_a_server_is_found() -> anyhow::Result<()> {
     let scene = Scene::new()?;
@@ -84,7 +87,7 @@ async fn everything_that_would_stop_a_server_is_found() -> anyhow::Result<()> {
     scene.write("torn", &key.as_bytes()[..key.len() / 2])?;
     let absent = format!("[\"{}\"]", nobody()?);
     let file = "GAME_SERVER__HUB__KEY_FILE";
-    let cases: [(&[(&str, &str)], &str, &[&str]); 10] = [
+    let cases: [Case<'_>; 10] = [
         (&[], "FAIL  hub.key: ", &["`hub.key_file` is needed", "auth-hub server-key"]),
         (&[(file, "exposed")], "FAIL  hub.key: ", &["mode 644", "chmod 600"]),
         (&[(file, "torn")], "FAIL  hub.key: ", &["no server key"]),

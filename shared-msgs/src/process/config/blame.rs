@@ -20,7 +20,7 @@ pub(super) fn key_error(error: &figment::Error, variable: Option<&str>, file: Op
     let problem = match &error.kind {
         Kind::Message(text) => of_text(text),
         Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
-            format!("expected {}, found {}", wanted(&expected.to_string(), key), kind_of(actual))
+            format!("expected {}, found {}", wanted(expected, key), kind_of(actual))
         }
         Kind::InvalidLength(length, expected) => format!("expected {expected}, found {length} entries"),
         Kind::UnknownVariant(_, known) => format!("expected one of {}", known.join(", ")),
