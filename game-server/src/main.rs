@@ -1,4 +1,4 @@
-//! The reference game server: `game-server [--config FILE] [check [--json]]`.
+//! The reference game server: `game-server [--config FILE] [check [--json] [--hub HOST:PORT]]`.
 //!
 //! Prints one line on stdout once it serves: `READY game=ADDR server_id=ID`; logs go to stderr. Exit codes: 0 stopped as asked; 1 it did not
 //! start (the reason is on stderr); 2 wrong arguments; 3 superseded by a newer process with the same server id, so do not restart it;
@@ -36,6 +36,9 @@ enum Command {
         /// One JSON object per line
         #[arg(long)]
         json: bool,
+        /// Where the hub's HTTP answers, to compare its clock with ours
+        #[arg(long, value_name = "HOST:PORT")]
+        hub: Option<String>,
     },
 }
 
@@ -53,8 +56,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         None => ConfigFile::IfPresent(Path::new("config/game-server.toml")),
     };
     let settings = Settings::load(file);
-    if let Some(Command::Check { json }) = arguments.command {
-        let found = check::findings(settings, SystemClock::new().now().unix).await;
+    if let Some(Command::Check { json, hub }) = arguments.command {
+        let found = check::findings(settings, hub.as_deref(), SystemClock::new().now().unix).await;
         tell(&found, json, &mut std::io::stdout())?;
         return Ok(exit_code(&found).into());
     }

@@ -3,6 +3,8 @@
 //! Owns the list of checks. Invariants: nothing is made, changed or held, and a server of the same id that runs meanwhile keeps its
 //! link; no finding shows a secret.
 
+mod hub_clock;
+
 use std::net::SocketAddr;
 
 use shared_msgs::clock::UnixMs;
@@ -19,8 +21,13 @@ const DESCRIPTORS_SPARE: u64 = 64;
 const UNREACHABLE: &str = "start the hub, or correct hub.brokers; the server waits for it when it runs";
 const SEE_THERE: &str = "every setting stands with its meaning in config/game-server.toml";
 
-/// Looks at everything, in the order in which a start would meet it.
-pub async fn findings(loaded: Result<Settings, SettingsError>, now: UnixMs) -> Vec<Finding> {
+/// Looks at everything, in the order in which a start would meet it. `hub` is where the hub's HTTP answers, if that is known: the
+/// broker tells no time.
+pub async fn findings(
+    loaded: Result<Settings, SettingsError>,
+    hub: Option<&str>,
+    now: UnixMs,
+) -> Vec<Finding> {
     let settings = match loaded {
         Ok(settings) => settings,
         Err(error) => return vec![Finding::fail("configuration", explain(&error), SEE_THERE)],
@@ -30,6 +37,9 @@ pub async fn findings(loaded: Result<Settings, SettingsError>, now: UnixMs) -> V
     found.extend(ports(&settings));
     found.push(descriptors(&settings));
     found.push(machine::clock(now));
+    if let Some(hub) = hub {
+        found.push(hub_clock::compare(hub, now).await);
+    }
     match config(settings) {
         Ok(config) => {
             found.push(Finding::ok("hub.key", format!("a key of server {}", config.server_id())));

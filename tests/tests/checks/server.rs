@@ -5,6 +5,7 @@ use hub_tests::hub::TestHub;
 use hub_tests::process::Process;
 use hub_tests::setup::{Ended, Scene};
 use shared_msgs::ids::ServerId;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const KEY: &str = "GAME_SERVER__HUB__KEY";
 const BROKERS: &str = "GAME_SERVER__HUB__BROKERS";
@@ -16,6 +17,21 @@ async fn check(scene: &Scene, env: &[(&str, &str)]) -> anyhow::Result<Ended> {
 /// An address where nobody listens: taken, and given back.
 fn nobody() -> anyhow::Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// What answers one request as a hub of long ago would.
+async fn another_time() -> anyhow::Result<String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let addr = listener.local_addr()?.to_string();
+    tokio_util::task::TaskTracker::new().spawn(async move {
+        let (mut socket, _) = listener.accept().await?;
+        let mut request = [0_u8; 1024];
+        let _ = socket.read(&mut request).await?;
+        socket
+            .write_all(b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n")
+            .await
+    });
+    Ok(addr)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,8 +57,17 @@ async fn the_broker_takes_our_key_refuses_it_or_is_not_there() -> anyhow::Result
     let ended = check(&scene, &[(KEY, &ours), (BROKERS, &list(&[&absent, &there]))]).await?;
     ended.found(0, &format!("warn  broker.{absent}: "), &["unreachable"])?;
     ended.found(0, &format!("ok    broker.{there}: "), &["takes our key"])?;
-    // Something else listens there.
+    // The clocks: the hub's answers have a date.
+    let env = [(KEY, &**ours), (BROKERS, &*list(&[&there]))];
     let http = hub.http_addr().to_string();
+    let ended = scene.run("game-server", &["check", "--hub", &http], &env).await?;
+    ended.found(0, "ok    clock.hub: ", &["our clock is"])?;
+    let ended = scene.run("game-server", &["check", "--hub", &absent], &env).await?;
+    ended.found(0, "warn  clock.hub: ", &[&absent, "--hub HOST:PORT"])?;
+    let past = another_time().await?;
+    let ended = scene.run("game-server", &["check", "--hub", &past], &env).await?;
+    ended.found(1, "FAIL  clock.hub: ", &["s ahead of the hub's", "time service"])?;
+    // Something else listens there.
     let ended = check(&scene, &[(KEY, &ours), (BROKERS, &list(&[&http]))]).await?;
     ended.found(1, &format!("FAIL  broker.{http}: "), &["; "])
 }
