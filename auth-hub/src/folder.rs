@@ -23,3 +23,8 @@ pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
     let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
     fs::File::open(above)?.sync_all()
 }
+
+/// The folder that a file lies in.
+pub(crate) fn of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

@@ -12,7 +12,7 @@ use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::{self, BrokerAddr, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
 use shared_msgs::net::tls::{ServerTls, ServerTlsFiles, TlsError};
 use shared_msgs::net::{self, Door, DoorConfig, Listener};
-use shared_msgs::process::Lifecycle;
+use shared_msgs::process::{Lifecycle, io_remedy};
 use shared_msgs::rng::Rng;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -23,13 +23,14 @@ use crate::accounts::store::OpenError;
 use crate::accounts::{PasswordPool, Store, StoreError};
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
-use crate::handover::{DeskParts, DeskTask, Meters, fences_are_startable};
+use crate::handover::{DeskParts, DeskTask, Meters, fence_clock, fences_are_startable};
 use crate::heartbeat::Heartbeat;
 use crate::http::{HEAD_TIME, HttpParts, HttpSettings, HttpState, operators_router, router, serve};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
 use crate::mqtt::{self, Broker, BrokerConfig, BrokerHandle};
 use crate::sessions::AccessTokens;
+use crate::sole::{self, Sole, SoleError};
 
 /// Open connections of probes and scrapes.
 const OPERATORS_CONNECTIONS_MAX: usize = 64;
@@ -44,16 +45,22 @@ pub enum StartError {
     #[error("fleet key: {0}")]
     FleetKey(#[from] KeyFileError),
     /// The accounts' database could not be opened.
-    #[error("database: {0}")]
+    #[error("database.path {0}")]
     Database(#[from] OpenError),
+    /// Another hub has the database.
+    #[error("database.path: {0}")]
+    Sole(#[from] SoleError),
     /// The accounts' database does not answer.
     #[error("database: {0}")]
     Store(#[from] StoreError),
     /// Fences already issued are so far ahead that every game server would refuse the next ones.
     #[error(
-        "this machine's clock is minutes behind the one the hub ran by before: set it right, or wait until it has caught up"
+        "this machine's clock is {behind_s} s behind the one the hub ran by before: set it right, or wait until it has caught up"
     )]
-    ClockBehind,
+    ClockBehind {
+        /// How far.
+        behind_s: u64,
+    },
     /// The password threads did not start.
     #[error("password pool: {0}")]
     Passwords(#[from] PoolStartError),
@@ -64,7 +71,7 @@ pub enum StartError {
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
     /// An address that cannot be listened on.
-    #[error("{section}.listen {address}: {source}")]
+    #[error("{section}.listen {address}: {source}; {}", io_remedy(source))]
     Listen {
         /// As the configuration calls it.
         section: &'static str,
@@ -88,6 +95,7 @@ pub struct Hub {
     mqtt_tls: Option<Arc<ServerTls>>,
     keys: Arc<KeyRing>,
     store: Store,
+    sole: Sole,
     passwords: Arc<PasswordPool>,
     stored_ceiling: u64,
     config: Config,
@@ -108,13 +116,15 @@ impl Hub {
         let Environment { clock, rng } = environment.clone();
         let fleet: FleetKeys = keyfile::load_or_create(&config.keys.fleet_key_file, &*rng)?;
         let path = &config.database.path;
+        let sole = sole::take(path).await?;
         let death = watched(lifecycle, "store");
         let store = Store::open(path, lifecycle.tasks(), &death, rng.clone(), clock.clone()).await?;
-        let stored_ceiling = store.clock_ceiling().await?;
-        if !fences_are_startable(stored_ceiling, clock.now().unix) {
-            return Err(StartError::ClockBehind);
+        let (stored_ceiling, revoked) = store.remembered().await?;
+        let now = clock.now().unix;
+        if !fences_are_startable(stored_ceiling, now) {
+            let behind_s = fence_clock(stored_ceiling).abs_diff(now).as_secs();
+            return Err(StartError::ClockBehind { behind_s });
         }
-        let revoked = store.lowest_generations().await?;
         let keys = Arc::new(KeyRing::new(Arc::new(fleet), revoked, HubId::random(&*rng), &*rng));
         let pool = config.passwords.pool().map_err(InvalidConfig::Cost)?;
         let passwords = Arc::new(PasswordPool::start(pool, &watched(lifecycle, "passwords"), &rng, &clock)?);
@@ -154,6 +164,7 @@ impl Hub {
             mqtt_tls,
             keys,
             store,
+            sole,
             passwords,
             stored_ceiling,
             config,
@@ -200,6 +211,7 @@ impl Hub {
             mqtt_tls,
             keys,
             store,
+            sole,
             passwords,
             stored_ceiling,
             config,
@@ -267,6 +279,7 @@ impl Hub {
             serve(http, router(state), proxies, soft).await;
             inner.cancel();
             store.close().await;
+            drop(sole);
             info!(target: "handover", "hub.stopped");
         });
         Ok(heart)

@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use shared_msgs::keys::{FleetKeys, KeyError};
+use shared_msgs::process::io_remedy;
 use shared_msgs::rng::Rng;
 use zeroize::Zeroizing;
 
@@ -18,7 +19,7 @@ const FILE_BYTES_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// Reading or making it failed.
-    #[error("fleet key file {}: {source}", path.display())]
+    #[error("fleet key file {}: {source}; {}", path.display(), io_remedy(source))]
     Io {
         /// Which.
         path: PathBuf,
@@ -26,7 +27,7 @@ pub enum KeyFileError {
         source: io::Error,
     },
     /// Not a file.
-    #[error("fleet key file {} is not a regular file", path.display())]
+    #[error("fleet key file {} is not a regular file: name a file, or a path where one can be made", path.display())]
     NotAFile {
         /// Which.
         path: PathBuf,
@@ -40,7 +41,11 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// Not what we wrote.
-    #[error("fleet key file {}: {source}", path.display())]
+    #[error(
+        "fleet key file {}: {source}; restore it from its backup, or move it away: a new one is made then, and every game server \
+         needs a new key",
+        path.display()
+    )]
     Content {
         /// Which.
         path: PathBuf,
@@ -54,18 +59,34 @@ pub enum KeyFileError {
 /// # Errors
 /// [`KeyFileError`].
 pub fn load_or_create(path: &Path, rng: &dyn Rng) -> Result<FleetKeys, KeyFileError> {
-    match load(path) {
+    let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+    let keys = match load(path) {
         Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            create(path, rng).map_err(|source| KeyFileError::Io { path: path.to_owned(), source })?;
+            create(path, rng).map_err(failed)?;
             // What stands there now: ours, or that of who was faster.
-            load(path)
+            load(path)?
         }
-        loaded => loaded,
+        loaded => loaded?,
+    };
+    // Who was faster may not have come to this yet, and nothing may be derived from a key that could vanish.
+    match sync_folder(path) {
+        // Ours can be read: such a folder was made by somebody else, and no hub raced to put a key into it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        synced => synced.map_err(failed)?,
     }
+    Ok(keys)
 }
 
-fn load(path: &Path) -> Result<FleetKeys, KeyFileError> {
+/// Reads the file and changes nothing.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub(crate) fn load(path: &Path) -> Result<FleetKeys, KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+    // Before it is opened: to open a pipe waits for who writes into it.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(KeyFileError::NotAFile { path: path.to_owned() });
+    }
     let file = File::open(path).map_err(failed)?;
     // Asked of the open file, so that it cannot be swapped in between.
     let metadata = file.metadata().map_err(failed)?;
@@ -87,7 +108,7 @@ fn load(path: &Path) -> Result<FleetKeys, KeyFileError> {
 }
 
 fn create(path: &Path, rng: &dyn Rng) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = crate::folder::of(path);
     crate::folder::create_private(folder)?;
 
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
@@ -100,8 +121,11 @@ fn create(path: &Path, rng: &dyn Rng) -> io::Result<()> {
     });
     let removed = fs::remove_file(&draft);
     linked?;
-    removed?;
-    File::open(folder)?.sync_all()
+    removed
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(crate::folder::of(path))?.sync_all()
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -188,6 +212,10 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
         let err = load_or_create(dir.path(), &SeededRng::new(1)).unwrap_err();
+        assert!(matches!(err, KeyFileError::NotAFile { .. }), "{err}");
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let err = load_or_create(&socket, &SeededRng::new(1)).unwrap_err();
         assert!(matches!(err, KeyFileError::NotAFile { .. }), "{err}");
     }
 }

@@ -5,6 +5,7 @@ pub mod accounts;
 #[path = "../../shared-msgs/src/properties/altered.rs"]
 mod altered;
 pub mod bus;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod fleet;
@@ -17,3 +18,4 @@ pub mod keyfile;
 pub mod metrics;
 pub mod mqtt;
 pub mod sessions;
+pub mod sole;

@@ -14,6 +14,7 @@ use shared_msgs::keys::{Purpose, ServerKey};
 use shared_msgs::limits;
 use shared_msgs::link::{Lane, LinkSender, Opening, SendError, Session, SessionError};
 use shared_msgs::messages::{HubMessage, Message, ServerMessage, SkewNotice, Status};
+use shared_msgs::skew::{OwnClock, Suspect, Teller, skew_s};
 use shared_msgs::topics::Topic;
 
 /// Complaints about one stream's clock are at least this far apart.
@@ -77,13 +78,22 @@ pub struct Inbox {
     topic: Topic,
     opener: Opener,
     complained: BTreeMap<StreamId, Mono>,
+    own: OwnClock,
+    teller: Teller,
 }
 
 impl Inbox {
     /// For orders sealed under this key.
     pub fn new(key: ServerKey) -> Self {
         let topic = Topic::Inbox(key.server().clone());
-        Self { key, topic, opener: Opener::new(limits::HUB_STREAMS_MAX), complained: BTreeMap::new() }
+        Self {
+            key,
+            topic,
+            opener: Opener::new(limits::HUB_STREAMS_MAX),
+            complained: BTreeMap::new(),
+            own: OwnClock::default(),
+            teller: Teller::default(),
+        }
     }
 
     /// Opens one payload. Nothing is believed of one that does not open.
@@ -95,10 +105,14 @@ impl Inbox {
         let key_for = |name| (name == self.key.name()).then(|| self.key.clone());
         match self.opener.open(topic, &allowed, payload, now.unix, key_for) {
             Ok(opened) if opened.purpose == Purpose::SkewToServer => {
-                self.hear_complaint(&opened.batch);
+                self.hear_complaint(&opened.batch, now);
                 Received::default()
             }
-            Ok(opened) => Received { messages: self.decode(&opened.batch), skew: None },
+            Ok(opened) => {
+                self.own.on_agreed(now);
+                self.teller.on_agreed();
+                Received { messages: self.decode(&opened.batch), skew: None }
+            }
             Err(OpenError::Stale { issued_at, stream, .. }) => {
                 Received { messages: Vec::new(), skew: self.complain(stream, issued_at, now) }
             }
@@ -126,13 +140,23 @@ impl Inbox {
         }
     }
 
-    fn hear_complaint(&self, batch: &[u8]) {
+    fn hear_complaint(&mut self, batch: &[u8], now: Now) {
         for SkewNotice::Clocks { ours, yours } in self.decode(batch) {
-            tracing::warn!(
-                target: "handover", server_id = %self.key.server(),
-                hub_clock_ms = ours.0, our_clock_ms = yours.0, "clock.skewed"
-            );
+            self.tell(ours, yours, now);
         }
+    }
+
+    /// Says by how much the clocks disagree, unless that was said lately.
+    fn tell(&mut self, hub: UnixMs, server: UnixMs, now: Now) {
+        if !self.teller.is_due(now.mono) {
+            return;
+        }
+        let suspect = if self.own.has_jumped(now) { Suspect::Server } else { Suspect::Either };
+        let (skew_s, likely, remedy) = (skew_s(server, hub), suspect.as_str(), suspect.remedy());
+        tracing::warn!(
+            target: "handover", server_id = %self.key.server(), skew_s, likely, remedy,
+            hub_clock_ms = hub.0, our_clock_ms = server.0, "clock.skewed"
+        );
     }
 
     /// At most one complaint per stream and second; none about more streams than we keep windows for.
@@ -142,10 +166,7 @@ impl Inbox {
             return None;
         }
         self.complained.insert(stream, now.mono);
-        tracing::warn!(
-            target: "handover", server_id = %self.key.server(),
-            hub_clock_ms = issued_at.0, our_clock_ms = now.unix.0, "clock.skewed"
-        );
+        self.tell(issued_at, now.unix, now);
         Some(SkewNotice::Clocks { ours: now.unix, yours: issued_at })
     }
 }

@@ -1,27 +1,45 @@
-//! The reference game server: `game-server [--config FILE]`.
+//! The reference game server: `game-server [--config FILE] [check [--json] [--hub HOST:PORT]]`.
 //!
 //! Prints one line on stdout once it serves: `READY game=ADDR server_id=ID`; logs go to stderr. Exit codes: 0 stopped as asked; 1 it did not
 //! start (the reason is on stderr); 2 wrong arguments; 3 superseded by a newer process with the same server id, so do not restart it;
-//! 70 a task of its own died; 75 it did not stop in time.
+//! 70 a task of its own died; 75 it did not stop in time. `check` starts nothing: 0 nothing fails, 1 something does.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
-use game_server::server::ReferenceServer;
+use clap::{Parser, Subcommand};
 use game_server::server::settings::Settings;
 use game_server::server::world::EchoWorld;
-use shared_msgs::process::{ConfigFile, Lifecycle, Reloader, init_telemetry};
+use game_server::server::{ReferenceServer, check};
+use shared_msgs::clock::{Clock as _, SystemClock};
+use shared_msgs::process::check::{exit_code, tell};
+use shared_msgs::process::{ConfigFile, Lifecycle, Reloader, explain, init_telemetry};
 
 /// Reference game server of the handover hub.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// Configuration file; without it, config/game-server.toml if there is one. GAME_SERVER__SECTION__KEY variables win.
-    #[arg(long)]
+    #[arg(long, global = true)]
     config: Option<PathBuf>,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look at settings, key, addresses and broker without starting; one line per finding
+    Check {
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+        /// Where the hub's HTTP answers, to compare its clock with ours
+        #[arg(long, value_name = "HOST:PORT")]
+        hub: Option<String>,
+    },
 }
 
 impl Arguments {
@@ -50,9 +68,24 @@ fn reload(file: ConfigFile<'_>, started_with: &[(&'static str, String)], reloade
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let arguments = Arguments::parse();
-    let settings = Settings::load(arguments.file())?;
+async fn main() -> ExitCode {
+    run(Arguments::parse()).await.unwrap_or_else(|error| {
+        eprintln!("game-server: {}", explain(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(arguments.file());
+    if let Some(Command::Check { json, hub }) = arguments.command {
+        let found = check::findings(settings, hub.as_deref(), SystemClock::new().now().unix).await;
+        tell(&found, json, &mut std::io::stdout())?;
+        return Ok(exit_code(&found).into());
+    }
+    serve(settings?, arguments).await
+}
+
+async fn serve(settings: Settings, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let log = init_telemetry(settings.log.format, &settings.log.filter)?;
     let started_with = settings.shown();
     let lifecycle = Lifecycle::new();

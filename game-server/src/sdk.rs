@@ -307,7 +307,7 @@ impl Engine {
     }
 }
 
-fn link_config(config: &Config) -> LinkConfig {
+pub(crate) fn link_config(config: &Config) -> LinkConfig {
     let server = config.server_id();
     let (user, password) = match &config.broker_login {
         Some(login) => (login.user.clone(), login.password.clone().into_inner()),

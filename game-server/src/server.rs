@@ -3,6 +3,7 @@
 //! Owns what a binary owns: sockets, permits, exit codes. Uses the SDK's public face only, as any game would. Invariants: nothing
 //! but loopback is bound without TLS unasked; when it is asked to stop, who waits is answered and who plays may finish within the drain's limit.
 
+pub mod check;
 mod connection;
 mod frame_io;
 mod metrics;
@@ -89,8 +90,11 @@ impl ReferenceServer {
             .listen
             .map(|addr| bind("metrics", "metrics.listen", addr, settings.metrics.plaintext_to_network));
         let metrics = metrics.transpose()?;
-        let bound =
-            socket.local_addr().map_err(|source| SettingsError::Bind { setting: "game.listen", source })?;
+        let bound = socket.local_addr().map_err(|source| SettingsError::Bind {
+            setting: "game.listen",
+            addr: settings.game.listen,
+            source,
+        })?;
         let door = Door::new(DoorConfig {
             name: "game",
             connections_max: settings.connections_max(),
@@ -176,7 +180,7 @@ fn bind(
     guarded: bool,
 ) -> Result<TcpListener, SettingsError> {
     require_guard(section, addr, guarded)?;
-    net::bind(addr, None).map_err(|source| SettingsError::Bind { setting, source })
+    net::bind(addr, None).map_err(|source| SettingsError::Bind { setting, addr, source })
 }
 
 /// Follows the game server until it is to be shut down.

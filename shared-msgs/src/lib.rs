@@ -25,5 +25,6 @@ pub mod process;
 pub mod properties;
 pub mod replay;
 pub mod rng;
+pub mod skew;
 pub mod token;
 pub mod topics;

@@ -8,5 +8,6 @@ pub mod process;
 pub mod proxy;
 pub mod rogue;
 pub mod server;
+pub mod setup;
 pub mod site;
 pub mod torture;

@@ -111,3 +111,35 @@ async fn the_readme_s_commands_work() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// The README's TLS, as written, but on a free port: the certificate is believed, and the hub answers (nobody is online).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_readme_s_tls_commands_work() -> anyhow::Result<()> {
+    let commands = readme_commands("Beyond this machine");
+    let [certs, serve, play] = commands.as_slice() else { panic!("{commands:#?}") };
+    assert_eq!(certs, "scripts/dev-certs certs");
+    let (dir, bin) = (tempfile::tempdir()?, binaries()?);
+    let made = Command::new(bin.join("dev-certs")).arg("certs").current_dir(dir.path()).output().await?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let words = serve.split(' ').map_while(|word| word.split_once('='));
+    let mut settings: BTreeMap<_, _> =
+        words.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    assert_eq!(settings.len(), 2, "{serve}");
+    for section in ["HTTP", "MQTT", "OPERATORS"] {
+        settings.insert(format!("AUTH_HUB__{section}__LISTEN"), "127.0.0.1:0".to_owned());
+    }
+    let mut hub = Process::start("hub", "auth-hub", &["serve"], &settings, dir.path())?;
+    let http = Process::addr(&hub.ready().await?, "http")?;
+    let play = play.replace("target/release", &bin.display().to_string());
+    let play = play.replace("https://localhost:8080", &format!("https://localhost:{}", http.port()));
+    let register = play.replace(" play ", " register ");
+    for (line, code, said) in [(register, 0, "registered ada"), (play, 3, "no-server-online")] {
+        let mut command = Command::new("sh");
+        let output =
+            command.args(["-c", &line]).current_dir(dir.path()).stdin(Stdio::null()).output().await?;
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.code() == Some(code) && text.contains(said), "{line}:\n{text}");
+    }
+    Ok(())
+}

@@ -6,23 +6,34 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use shared_msgs::process::io_remedy;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, SqlSafeStr as _, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _, SqliteConnection, SqlitePool};
+
+use super::db_fault::Fault;
+use super::writer::WRITE_DEADLINE;
 
 /// Readers at one time; SQLite readers don't block one another or the writer.
 const READERS_MAX: u32 = 4;
-/// Longest wait for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for another process's lock: shorter than who waits for a write does, so that they hear why.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for a free reader.
-const READER_WAIT: Duration = Duration::from_secs(2);
+pub(super) const READER_WAIT: Duration = Duration::from_secs(2);
+/// A larger file is not read through at each start, which would take seconds; `auth-hub check` does it.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
+/// The newest migration.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+
+const _: () = assert!(BUSY_TIMEOUT.as_millis() < WRITE_DEADLINE.as_millis());
 
 /// Forward-only, in order; a published one is never edited (its checksum is in the database).
 fn migrator() -> Migrator {
-    let migrations = [(1, "accounts", include_str!("../../migrations/sqlite/0001_accounts.sql"))];
+    let migrations =
+        [(SCHEMA_VERSION, "accounts", include_str!("../../migrations/sqlite/0001_accounts.sql"))];
     Migrator::with_migrations(
         migrations
             .into_iter()
@@ -35,16 +46,65 @@ fn migrator() -> Migrator {
 
 /// Why the database did not open.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+#[error("{}: {why}", path.display())]
+pub struct OpenError {
+    /// Which file.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub why: OpenFault,
+}
+
+/// What was wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
     /// The folder or the file could not be made.
-    #[error("cannot create the database file")]
-    Create(#[source] io::Error),
+    #[error("cannot make the database file: {source}; {}", io_remedy(source))]
+    Create {
+        /// Why.
+        source: io::Error,
+    },
     /// SQLite refused.
-    #[error("cannot open the database")]
-    Connect(#[source] sqlx::Error),
-    /// The schema could not be brought up to date, or is of a newer program.
-    #[error("cannot migrate the database")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("{fault}")]
+    Refused {
+        /// The kind.
+        fault: Fault,
+        /// In SQLite's words.
+        source: sqlx::Error,
+    },
+    /// The pages of the file contradict each other.
+    #[error("{fault}: {0}", fault = Fault::Corrupt)]
+    Damaged(String),
+    /// A newer program has changed the schema.
+    #[error(
+        "the database is newer than this program: it has migration {found}, this program knows none above {known}; run the newer \
+         program, or restore a backup from before its first run"
+    )]
+    Newer {
+        /// In the database.
+        found: i64,
+        /// The newest of ours.
+        known: i64,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot bring the database up to date; restore it from its backup")]
+    Migrate(#[source] MigrateError),
+}
+
+impl OpenFault {
+    pub(super) fn refused(source: sqlx::Error) -> Self {
+        Self::Refused { fault: Fault::of(&source), source }
+    }
+
+    fn migrating(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+                Self::refused(source)
+            }
+            MigrateError::VersionMissing(found) => Self::Newer { found, known: SCHEMA_VERSION },
+            other => Self::Migrate(other),
+        }
+    }
 }
 
 /// Makes folder (0700) and file (0600) where they are missing. SQLite gives its -wal and -shm files the file's mode,
@@ -72,7 +132,11 @@ pub(super) struct Db {
 
 /// Opens the file, made where it is missing, and brings its schema up to date.
 pub(super) async fn open(path: &Path) -> Result<Db, OpenError> {
-    create_private(path).map_err(OpenError::Create)?;
+    open_file(path).await.map_err(|why| OpenError { path: path.to_owned(), why })
+}
+
+async fn open_file(path: &Path) -> Result<Db, OpenFault> {
+    create_private(path).map_err(|source| OpenFault::Create { source })?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
@@ -81,15 +145,29 @@ pub(super) async fn open(path: &Path) -> Result<Db, OpenError> {
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
-    let mut writer = options.connect().await.map_err(OpenError::Connect)?;
-    migrator().run(&mut writer).await.map_err(OpenError::Migrate)?;
+    let mut writer = options.connect().await.map_err(OpenFault::refused)?;
+    migrator().run(&mut writer).await.map_err(OpenFault::migrating)?;
+    if fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_BYTES_MAX) {
+        quick_check(&mut writer).await?;
+    }
+    // What is up to date already was only read so far: a file that cannot be written is to be named now.
+    let mut writing = writer.begin_with("BEGIN IMMEDIATE").await.map_err(OpenFault::refused)?;
+    let nothing = sqlx::query("DELETE FROM _sqlx_migrations WHERE 1 = 0");
+    nothing.execute(&mut *writing).await.map_err(OpenFault::refused)?;
+    writing.rollback().await.map_err(OpenFault::refused)?;
+    // None is opened yet: on a stalled machine that may take longer than a reader is waited for.
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(READER_WAIT)
-        .connect_with(options.clone().pragma("query_only", "on"))
-        .await
-        .map_err(OpenError::Connect)?;
+        .connect_lazy_with(options.clone().pragma("query_only", "on"));
     Ok(Db { writer, options, readers })
+}
+
+/// Reads every page and looks whether they agree.
+pub(super) async fn quick_check(conn: &mut SqliteConnection) -> Result<(), OpenFault> {
+    let found: String =
+        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(conn).await.map_err(OpenFault::refused)?;
+    if found == "ok" { Ok(()) } else { Err(OpenFault::Damaged(found)) }
 }
 
 #[cfg(test)]
@@ -131,6 +209,7 @@ mod tests {
         }
         let Db { mut writer, .. } = open(&path).await.unwrap();
         sqlx::query("UPDATE _sqlx_migrations SET version = 999").execute(&mut writer).await.unwrap();
-        assert!(matches!(open(&path).await, Err(OpenError::Migrate(_))));
+        let refused = open(&path).await.err().unwrap();
+        assert!(matches!(refused.why, OpenFault::Newer { found: 999, known: 1 }), "{refused}");
     }
 }

@@ -3,12 +3,34 @@
 //!
 //! Knows neither fences nor keys, only their numbers. Invariant: a stored number never goes down.
 
+use std::time::Duration;
+
 use shared_msgs::ids::ServerId;
 use sqlx::Row as _;
 
 use super::store::{Store, StoreError};
 
+/// How long a start waits for the database to answer.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
 impl Store {
+    /// What a hub starts with: [`Store::clock_ceiling`] and [`Store::lowest_generations`]. On a machine that stalls, a reader may
+    /// take longer than a request would wait for one; a start has more patience.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn remembered(&self) -> Result<(u64, Vec<(ServerId, u32)>), StoreError> {
+        let until = tokio::time::Instant::now() + START_PATIENCE;
+        loop {
+            let read = async { Ok((self.clock_ceiling().await?, self.lowest_generations().await?)) };
+            match read.await {
+                // Each attempt has waited for a reader, so this does not spin.
+                Err(StoreError::Busy) if tokio::time::Instant::now() < until => {}
+                read => return read,
+            }
+        }
+    }
+
     /// Above every fence clock ever issued; 0 at first.
     ///
     /// # Errors
@@ -82,4 +104,38 @@ impl Store {
 
 fn generation(stored: i64) -> Result<u32, StoreError> {
     u32::try_from(stored).map_err(|_| StoreError::Corrupt("key generation"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shared_msgs::clock::SystemClock;
+    use shared_msgs::rng::SystemRng;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::accounts::db::READER_WAIT;
+
+    #[tokio::test]
+    async fn a_start_outwaits_a_database_that_no_request_would_wait_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (rng, clock) = (Arc::new(SystemRng::new()), Arc::new(SystemClock::new()));
+        let path = dir.path().join("hub.sqlite");
+        let store =
+            Store::open(&path, &TaskTracker::new(), &CancellationToken::new(), rng, clock).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(store.readers.acquire().await.unwrap());
+        }
+        let start = store.remembered();
+        tokio::pin!(start);
+        let request = tokio::time::timeout(READER_WAIT * 2, store.clock_ceiling());
+        let (request, waited) = tokio::join!(request, tokio::time::timeout(READER_WAIT * 5 / 4, &mut start));
+        assert!(matches!(request, Ok(Err(StoreError::Busy))), "a request gives up");
+        assert!(waited.is_err(), "the start does not");
+        drop(held);
+        assert_eq!(start.await.unwrap(), (0, Vec::new()));
+    }
 }

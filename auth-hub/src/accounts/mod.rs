@@ -9,12 +9,14 @@
 pub mod account;
 pub mod admin;
 mod db;
+mod db_fault;
 pub mod display_name;
 #[cfg(test)]
 mod fixture;
 mod hasher;
 mod hub_state;
 pub mod import;
+pub mod inspect;
 pub mod passwords;
 pub mod phc;
 mod players;

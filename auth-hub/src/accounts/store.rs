@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use super::account::{Account, AccountRow, AccountState, LoginName, NewAccount};
 use super::db;
-pub use super::db::OpenError;
+pub use super::db::{OpenError, OpenFault};
+pub use super::db_fault::Fault;
 use super::display_name::DisplayName;
 use super::phc::Phc;
 use super::writer::{Pending, WriteError, Writer};
@@ -35,8 +36,8 @@ pub enum StoreError {
     /// There is no such account.
     #[error("there is no such account")]
     UnknownAccount,
-    /// Too many writes or readers wait; nothing was done.
-    #[error("the database is busy")]
+    /// Too many writes or readers wait, another process holds the database, or its disk is full; nothing was done.
+    #[error("the database is busy: too much waits for it, another process holds it, or its disk is full")]
     Busy,
     /// The write was not confirmed.
     #[error(transparent)]
@@ -63,7 +64,8 @@ impl From<WriteError> for StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(err: sqlx::Error) -> Self {
-        if matches!(err, sqlx::Error::PoolTimedOut) { Self::Busy } else { Self::Database(err) }
+        let is_busy = matches!(err, sqlx::Error::PoolTimedOut) || Fault::of(&err).passes();
+        if is_busy { Self::Busy } else { Self::Database(err) }
     }
 }
 

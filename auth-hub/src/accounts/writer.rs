@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, info_span};
 
+use super::db_fault::Fault;
+
 /// Writes that may wait; one more is refused.
 pub const QUEUE_WRITES_MAX: usize = 1024;
 /// Writes that share one transaction.
@@ -28,8 +30,8 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// Why a write was not confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// The queue is full; nothing was done.
-    #[error("too many writes are waiting for the database")]
+    /// The queue or the disk is full, or another process holds the database; nothing was done.
+    #[error("too many writes are waiting for the database, another process holds it, or its disk is full")]
     Busy,
     /// No commit within the deadline; it may still come.
     #[error("the database did not commit in time")]
@@ -45,8 +47,10 @@ pub enum WriteError {
 /// A future that borrows the connection.
 pub type Borrowing<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 type Answer = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-/// Runs one write; `None` when its caller is gone, else whether to keep it and how to answer.
-type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> Borrowing<'c, Option<(bool, Answer)>> + Send>;
+/// Where a write is to run, or why it cannot.
+type Place<'c> = Result<&'c mut SqliteConnection, WriteError>;
+/// Runs one write; `None` when its caller is gone or was answered, else whether to keep it and how to answer.
+type Job = Box<dyn for<'c> FnOnce(Place<'c>) -> Borrowing<'c, Option<(bool, Answer)>> + Send>;
 
 /// Hands writes to the writer task. Clones share it; the task ends when the last one is dropped.
 #[derive(Clone)]
@@ -123,11 +127,18 @@ impl Writer {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Borrowing<'c, Result<T, E>> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |conn| {
+        let job: Job = Box::new(move |place| {
             Box::pin(async move {
                 if sender.is_closed() {
                     return None;
                 }
+                let conn = match place {
+                    Ok(conn) => conn,
+                    Err(refused) => {
+                        let _ = sender.send(Err(refused.into()));
+                        return None;
+                    }
+                };
                 let result = write(conn).await;
                 let keep = result.is_ok();
                 let answer: Answer = Box::new(move |committed| {
@@ -200,23 +211,31 @@ impl Task {
                 break;
             }
             let mut answers = Vec::with_capacity(group.len());
-            let committed = commit_group(&mut self.conn, group.drain(..), &mut answers).await;
+            let mut waiting = group.drain(..);
+            let committed = commit_group(&mut self.conn, waiting.by_ref(), &mut answers).await;
             let told = match &committed {
                 Ok(()) => {
                     self.commits.fetch_add(1, Ordering::Relaxed);
                     Ok(())
                 }
                 Err(err) => {
-                    error!(error = %err, writes = taken, "the database did not commit");
-                    Err(WriteError::Failed)
+                    let fault = Fault::of(err);
+                    error!(error = %err, %fault, writes = taken, "the database did not commit");
+                    Err(if fault.passes() { WriteError::Busy } else { WriteError::Failed })
                 }
             };
             for answer in answers {
                 answer(told);
             }
+            if let Err(refused) = told {
+                for job in waiting {
+                    job(Err(refused)).await;
+                }
+            }
             // SQLite itself may have rolled back (a full disk does that), which sqlx's count of open transactions does
             // not see: that connection would refuse every later one. So it is replaced; if it cannot be, we die.
-            if committed.is_err() {
+            // Behind another process's lock nothing was begun, and no other connection would get further.
+            if committed.as_ref().is_err_and(|err| Fault::of(err) != Fault::Locked) {
                 match self.options.connect().await {
                     Ok(fresh) => self.conn = fresh,
                     Err(err) => {
@@ -233,8 +252,7 @@ impl Task {
     }
 }
 
-/// Runs the writes in one transaction, each in a savepoint of its own. Those not reached before an error are dropped,
-/// which answers their callers.
+/// Runs the writes in one transaction, each in a savepoint of its own. Those not reached before an error stay in `group`.
 async fn commit_group(
     conn: &mut SqliteConnection,
     group: impl Iterator<Item = Job>,
@@ -243,7 +261,7 @@ async fn commit_group(
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
     for job in group {
         let mut savepoint = transaction.begin().await?;
-        match job(&mut savepoint).await {
+        match job(Ok(&mut savepoint)).await {
             Some((keep, answer)) => {
                 answers.push(answer);
                 if keep { savepoint.commit().await? } else { savepoint.rollback().await? }

@@ -13,6 +13,7 @@ use shared_msgs::ids::ServerId;
 use shared_msgs::keys::Purpose;
 use shared_msgs::limits;
 use shared_msgs::messages::{Message, ServerMessage, SkewNotice};
+use shared_msgs::skew::{OwnClock, Suspect, Teller, skew_s};
 use shared_msgs::topics::Topic;
 use tracing::{debug, warn};
 
@@ -20,6 +21,8 @@ use super::{KeyRing, Sender};
 
 /// A server whose clock is off is told so at most this often.
 const SKEW_NOTICE_EVERY: Duration = Duration::from_secs(5);
+/// For so long the clocks of other servers bear witness to ours.
+const WITNESS_TIME: Duration = Duration::from_secs(30);
 /// Windows kept beyond the fleet's bound: for servers that the fleet has just forgotten.
 const PEERS_SPARE: usize = 8;
 
@@ -42,7 +45,16 @@ struct Peer {
     opener: Opener,
     /// When it last proved itself; the longest idle goes first.
     heard: Mono,
-    skew_told: Option<Mono>,
+    notified: Option<Mono>,
+    teller: Teller,
+    /// What its clock last said, and when.
+    clock: Option<(Mono, Agrees)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Agrees {
+    Yes,
+    No,
 }
 
 /// Opens everything the hub receives.
@@ -51,12 +63,19 @@ pub struct Inlet {
     peers: BTreeMap<ServerId, Peer>,
     peers_max: usize,
     canary: Opener,
+    own: OwnClock,
 }
 
 impl Inlet {
     /// Keeps windows for a few servers more than the fleet may have.
     pub fn new(keys: Arc<KeyRing>, servers_max: usize) -> Self {
-        Self { keys, peers: BTreeMap::new(), peers_max: servers_max + PEERS_SPARE, canary: Opener::new(2) }
+        Self {
+            keys,
+            peers: BTreeMap::new(),
+            peers_max: servers_max + PEERS_SPARE,
+            canary: Opener::new(2),
+            own: OwnClock::default(),
+        }
     }
 
     /// Opens one payload. Nothing is believed of one that does not open.
@@ -73,11 +92,15 @@ impl Inlet {
                 // A will may be old, and its key too.
                 if opened.purpose.is_timed() {
                     self.keys.note_in_use(&server, opened.key);
+                    self.agrees(&server, now);
                 }
-                Self::read(server, &opened)
+                self.read(server, &opened, now)
             }
             Err(error) => {
-                let told = self.peers.get_mut(&server).map(|peer| &mut peer.skew_told);
+                if let OpenError::Stale { issued_at, .. } = error {
+                    self.disagrees(&server, issued_at, now.unix, now);
+                }
+                let told = self.peers.get_mut(&server).map(|peer| &mut peer.notified);
                 let skew = match (error, told) {
                     (OpenError::Stale { issued_at, key, .. }, Some(told))
                         if told.is_none_or(|at| now.mono >= at + SKEW_NOTICE_EVERY) =>
@@ -87,7 +110,6 @@ impl Inlet {
                         if self.keys.for_orders(&server).is_none() {
                             self.keys.note_in_use(&server, key);
                         }
-                        warn!(target: "handover", server_id = %server, theirs = %issued_at, ours = %now.unix, "clock.skewed");
                         Some((server, SkewNotice::Clocks { ours: now.unix, yours: issued_at }))
                     }
                     _ => {
@@ -127,15 +149,56 @@ impl Inlet {
                 let idle = self.peers.iter().min_by_key(|(_, peer)| peer.heard).map(|(id, _)| id.clone());
                 idle.and_then(|idle| self.peers.remove(&idle));
             }
-            self.peers.insert(server.clone(), Peer { opener, heard: now.mono, skew_told: None });
+            self.peers.insert(
+                server.clone(),
+                Peer { opener, heard: now.mono, notified: None, teller: Teller::default(), clock: None },
+            );
         }
         result
     }
 
-    fn read(server: ServerId, opened: &Opened) -> Received {
+    fn agrees(&mut self, server: &ServerId, now: Now) {
+        self.own.on_agreed(now);
+        if let Some(peer) = self.peers.get_mut(server) {
+            peer.teller.on_agreed();
+            peer.clock = Some((now.mono, Agrees::Yes));
+        }
+    }
+
+    /// Says so, unless that was said lately; of a sender that has proven nothing, never.
+    fn disagrees(&mut self, server: &ServerId, theirs: UnixMs, ours: UnixMs, now: Now) {
+        let suspect = self.suspect(server, now);
+        let Some(peer) = self.peers.get_mut(server) else { return };
+        peer.clock = Some((now.mono, Agrees::No));
+        if peer.teller.is_due(now.mono) {
+            let (skew_s, likely, remedy) = (skew_s(theirs, ours), suspect.as_str(), suspect.remedy());
+            warn!(
+                target: "handover", server_id = %server, skew_s, likely, remedy, theirs = %theirs, ours = %ours, "clock.skewed"
+            );
+        }
+    }
+
+    /// Whose clock is wrong, when this server's and ours disagree: ours if it has jumped; else what the other servers' clocks say.
+    fn suspect(&mut self, server: &ServerId, now: Now) -> Suspect {
+        if self.own.has_jumped(now) {
+            return Suspect::Hub;
+        }
+        let others = self.peers.iter().filter(|(id, _)| *id != server).filter_map(|(_, peer)| peer.clock);
+        let lately: Vec<_> =
+            others.filter(|(at, _)| now.mono.since(*at) <= WITNESS_TIME).map(|(_, agrees)| agrees).collect();
+        if lately.contains(&Agrees::Yes) {
+            Suspect::Server
+        } else if lately.is_empty() {
+            Suspect::Either
+        } else {
+            Suspect::Hub
+        }
+    }
+
+    fn read(&mut self, server: ServerId, opened: &Opened, now: Now) -> Received {
         if opened.purpose == Purpose::SkewToHub {
             for SkewNotice::Clocks { ours, yours } in decode::<SkewNotice>(&opened.batch).messages {
-                warn!(target: "handover", server_id = %server, theirs = %ours, ours = %yours, "clock.skewed");
+                self.disagrees(&server, ours, yours, now);
             }
             return Received::default();
         }

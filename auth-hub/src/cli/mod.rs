@@ -17,15 +17,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use shared_msgs::clock::SystemClock;
+use shared_msgs::clock::{Clock as _, SystemClock};
 use shared_msgs::ids::ServerId;
 use shared_msgs::process::LogFilter;
+use shared_msgs::process::check::{exit_code, tell};
 use shared_msgs::rng::SystemRng;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Store;
-use crate::config::Config;
+use crate::config::{Config, LoadError};
 pub use account::AccountCommand;
 pub use serve::serve;
 
@@ -46,6 +47,12 @@ pub struct Cli {
 pub enum Command {
     /// Run the hub
     Serve,
+    /// Look at settings, keys, database, addresses and clock without starting or changing anything; one line per finding
+    Check {
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the key line for a game server's configuration (secret)
     ServerKey {
         /// The server's name: 1 to 32 characters of a-z, 0-9 and '-'
@@ -99,6 +106,7 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     let config = settings.config.clone();
     match command {
+        Command::Check { json } => check(Ok(&config), json, terminal.output).await,
         Command::Serve => serve(settings, terminal.output).await,
         Command::ServerKey { server_id, generation } => {
             let line = server_key::line(&config, &server_id, generation).await?;
@@ -109,10 +117,24 @@ pub async fn run(
     }
 }
 
+/// Tells what it finds, settings that could not be loaded included. Exit codes: 0 nothing fails, 1 something does.
+///
+/// # Errors
+/// When `output` fails.
+pub async fn check(
+    loaded: Result<&Config, &LoadError>,
+    json: bool,
+    output: &mut (dyn Write + Send),
+) -> anyhow::Result<ExitCode> {
+    let found = crate::check::findings(loaded, SystemClock::new().now().unix).await;
+    tell(&found, json, output)?;
+    Ok(exit_code(&found).into())
+}
+
 /// The database, for one command.
 async fn open_store(config: &Config, process: &CancellationToken) -> anyhow::Result<Store> {
     let (rng, clock) = (Arc::new(SystemRng::new()), Arc::new(SystemClock::new()));
     Store::open(&config.database.path, &TaskTracker::new(), process, rng, clock)
         .await
-        .with_context(|| config.database.path.display().to_string())
+        .context("database.path")
 }

@@ -21,7 +21,9 @@ pub async fn serve(settings: Settings, output: &mut (dyn Write + Send)) -> anyho
     let Settings { file, config, log } = settings;
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals().context("signal handlers")?;
-    let hub = Hub::bind(config.clone(), Environment::default(), &lifecycle).await?;
+    let bound = Hub::bind(config.clone(), Environment::default(), &lifecycle).await;
+    // What was started before the fault is asked to end: it did not die.
+    let hub = bound.inspect_err(|_| lifecycle.soft().cancel())?;
     let reloader = Reloader { listeners: hub.tls(), link: None, log };
     lifecycle.on_hangup(move || reload(file.as_deref(), &config, &reloader)).context("signal handlers")?;
     let (http, mqtt, operators) = (hub.http_addr(), hub.mqtt_addr(), hub.operators_addr());

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use shared_msgs::clock::UnixMs;
-use shared_msgs::ids::{HandoverId, ServerId};
+use shared_msgs::ids::{Fence, HandoverId, ServerId};
 use shared_msgs::messages::Endpoint;
 use shared_msgs::token::Token;
 
@@ -125,4 +125,9 @@ pub use meters::Meters;
 /// Whether a hub whose database holds this fence clock ceiling may start by this clock.
 pub fn fences_are_startable(stored_ceiling: u64, now: UnixMs) -> bool {
     fences::Fences::is_startable(stored_ceiling, now)
+}
+
+/// The wall clock's part of a fence clock ceiling.
+pub fn fence_clock(stored_ceiling: u64) -> UnixMs {
+    Fence { hlc: stored_ceiling, hub: 0 }.unix()
 }

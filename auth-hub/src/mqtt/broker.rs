@@ -36,7 +36,7 @@ pub enum BindError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// An address that cannot be listened on.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}: {source}; {}", shared_msgs::process::io_remedy(source))]
     Listen {
         /// The address.
         address: SocketAddr,

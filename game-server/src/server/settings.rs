@@ -175,7 +175,7 @@ pub enum SettingsError {
     #[error("`hub.key` or `hub.key_file` is needed: what `auth-hub server-key SERVER-ID` prints")]
     NoKey,
     /// Not a server key.
-    #[error("`hub.key`: {0}")]
+    #[error("`hub.key` (or what is in `hub.key_file`) is no server key: {0}")]
     Key(#[from] KeyError),
     /// One without the other.
     #[error("`hub.mqtt_user` and `hub.mqtt_password` go together")]
@@ -195,10 +195,12 @@ pub enum SettingsError {
     )]
     TlsOff,
     /// No socket.
-    #[error("`{setting}`: {source}")]
+    #[error("`{setting}` {addr}: {source}; {}", process::io_remedy(source))]
     Bind {
         /// Which key.
         setting: &'static str,
+        /// Its value.
+        addr: SocketAddr,
         /// As the operating system says.
         source: std::io::Error,
     },

@@ -7,6 +7,7 @@
 mod addr;
 mod driver;
 pub mod outbox;
+mod probe;
 pub mod resync;
 mod sender;
 mod tunnel;
@@ -24,6 +25,7 @@ use tracing::Instrument as _;
 use zeroize::Zeroizing;
 
 pub use addr::{BrokerAddr, BrokerAddrError};
+pub use probe::probe;
 pub use sender::{LinkSender, SendError};
 
 use crate::clock::{Clock, UnixMs};

@@ -18,6 +18,9 @@ const PACKET_IDS: u16 = 4096;
 
 const _: () = assert!(IN_FLIGHT_MAX * 8 < PACKET_IDS as usize, "packet ids are plentiful");
 
+/// What a refused client id is called.
+pub(super) const CLIENT_ID_REFUSED: &str = "it does not allow our client id";
+
 pub(super) fn options(config: &LinkConfig, to: &BrokerAddr, will: Option<(Topic, Vec<u8>)>) -> MqttOptions {
     let mut options = MqttOptions::new(config.client_id.clone(), to.bracketed_host(), to.port);
     options
@@ -58,7 +61,7 @@ fn refusal(code: ConnectReturnCode) -> LinkError {
             LinkError::BadCredentials
         }
         ConnectReturnCode::RefusedProtocolVersion => LinkError::Refused("it does not speak MQTT 3.1.1"),
-        ConnectReturnCode::BadClientId => LinkError::Refused("it does not allow our client id"),
+        ConnectReturnCode::BadClientId => LinkError::Refused(CLIENT_ID_REFUSED),
         ConnectReturnCode::ServiceUnavailable => LinkError::Refused("it is not available now"),
         ConnectReturnCode::Success => LinkError::Protocol("a CONNACK of two minds".to_owned()),
     }

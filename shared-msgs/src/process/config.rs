@@ -8,11 +8,15 @@ use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use figment::error::{Actual, Kind};
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
+
+use super::advice::io_remedy;
+use blame::key_error;
+
+mod blame;
 
 /// A configuration file is read up to this size.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -32,7 +36,7 @@ pub enum ConfigFile<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("configuration file {}: {source}", path.display())]
+    #[error("configuration file {}: {source}; {}", path.display(), io_remedy(source))]
     File {
         /// Which.
         path: PathBuf,
@@ -40,7 +44,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is no TOML.
-    #[error("configuration file {}, line {line}: {problem}", path.display())]
+    #[error("configuration file {}, line {line}: {problem}; correct the line (TOML: `key = value` below `[section]`)", path.display())]
     Syntax {
         /// Which.
         path: PathBuf,
@@ -74,7 +78,7 @@ pub enum ConfigError {
         name: &'static str,
     },
     /// A secret's file cannot be read.
-    #[error("`{name}_file` {}: {source}", path.display())]
+    #[error("`{name}_file` {}: {source}; {}", path.display(), io_remedy(source))]
     SecretFile {
         /// The setting.
         name: &'static str,
@@ -83,8 +87,30 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// A secret's file is none, nor a pipe.
+    #[error("`{name}_file` {} is a folder or a device: name a file that holds the secret", path.display())]
+    NoSecretFile {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        path: PathBuf,
+    },
+    /// A secret's file lets others in.
+    #[error(
+        "`{name}_file` {} has mode {mode:03o}: others may read or change the secret (chmod 600 it; root may keep it and give it to \
+         the group of this program, chmod 640)",
+        path.display()
+    )]
+    ExposedSecretFile {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A secret's file holds nothing.
-    #[error("`{name}_file` {} is empty", path.display())]
+    #[error("`{name}_file` {} is empty: put the secret into it, on one line", path.display())]
     EmptySecretFile {
         /// The setting.
         name: &'static str,
@@ -115,8 +141,12 @@ pub fn load_from<T: DeserializeOwned>(
 ) -> Result<T, ConfigError> {
     let (path, from_file) = match file {
         ConfigFile::Named(path) => (Some(path), Layer(read_file(path)?)),
-        ConfigFile::IfPresent(path) if path.exists() => (Some(path), Layer(read_file(path)?)),
-        ConfigFile::IfPresent(_) | ConfigFile::None => (None, Layer::default()),
+        // One that is there and cannot be read is not the same as none.
+        ConfigFile::IfPresent(path) => match read_file(path) {
+            Err(ConfigError::File { source, .. }) if is_absent(&source) => (None, Layer::default()),
+            read => (Some(path), Layer(read?)),
+        },
+        ConfigFile::None => (None, Layer::default()),
     };
     let mut variables = own_variables(env_prefix, variables)?;
     loop {
@@ -155,6 +185,11 @@ impl Provider for Layer {
     }
 }
 
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
 fn read_file(path: &Path) -> Result<Dict, ConfigError> {
     let failed = |source| ConfigError::File { path: path.to_owned(), source };
     let mut text = String::new();
@@ -167,7 +202,7 @@ fn read_file(path: &Path) -> Result<Dict, ConfigError> {
     Toml::from_str(&text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let line = text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1;
-        ConfigError::Syntax { path: path.to_owned(), line, problem: error.message().to_owned() }
+        ConfigError::Syntax { path: path.to_owned(), line, problem: error.message().replace('\n', ", ") }
     })
 }
 
@@ -198,12 +233,13 @@ fn own_variables(
         let bad = |problem| ConfigError::Variable { variable: name.to_owned(), problem };
         let path: Vec<_> = path.split("__").map(str::to_ascii_lowercase).collect();
         if path.iter().any(String::is_empty) {
-            return Err(bad("its name has an empty part"));
+            return Err(bad("its name has an empty part: it is PREFIX__SECTION__KEY"));
         }
-        let text = value.into_string().map_err(|_| bad("its value is not UTF-8"))?;
+        let text =
+            value.into_string().map_err(|_| bad("its value is not UTF-8: write it as a text in UTF-8"))?;
         let variable = Variable { name: name.to_owned(), path: path.clone(), text, typed: false };
         if own.insert(path, variable).is_some() {
-            return Err(bad("the same key is set twice"));
+            return Err(bad("the same key is set twice, in capitals and in small letters: keep one"));
         }
     }
     Ok(own.into_values().collect())
@@ -214,11 +250,11 @@ fn insert(dict: &mut Dict, path: &[String], value: Value) -> Result<(), &'static
         [] => Ok(()),
         [key] => dict
             .insert(key.clone(), value)
-            .map_or(Ok(()), |_| Err("another variable sets something inside this key")),
+            .map_or(Ok(()), |_| Err("another variable sets something inside this key: unset one of them")),
         [section, rest @ ..] => match dict.entry(section.clone()).or_insert_with(|| Value::from(Dict::new()))
         {
             Value::Dict(_, inner) => insert(inner, rest, value),
-            _ => Err("another variable sets the whole section"),
+            _ => Err("another variable sets the whole section: unset one of them"),
         },
     }
 }
@@ -232,56 +268,6 @@ fn lookup(dict: &Dict, path: &[String]) -> bool {
             Some(_) => rest.is_empty(),
             None => false,
         },
-    }
-}
-
-fn key_error(error: &figment::Error, variable: Option<&str>, file: Option<&Path>) -> ConfigError {
-    let place = match (variable, file) {
-        (Some(variable), _) => format!("environment variable {variable}"),
-        (None, Some(path)) => format!("configuration file {}", path.display()),
-        (None, None) => "configuration".to_owned(),
-    };
-    let mut path = error.path.clone();
-    let problem = match &error.kind {
-        Kind::Message(text) => text.clone(),
-        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
-            format!("expected {expected}, found {}", kind_of(actual))
-        }
-        Kind::InvalidLength(length, expected) => format!("expected {expected}, found {length} entries"),
-        Kind::UnknownVariant(_, known) => format!("expected one of {}", known.join(", ")),
-        Kind::UnknownField(_, known) => format!("unknown key; known here: {}", known.join(", ")),
-        Kind::MissingField(name) => {
-            path.push(name.to_string());
-            "missing".to_owned()
-        }
-        Kind::DuplicateField(name) => {
-            path.push((*name).to_owned());
-            "set twice".to_owned()
-        }
-        Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "number out of range".to_owned(),
-        Kind::Unsupported(_) | Kind::UnsupportedKey(..) => "not supported here".to_owned(),
-    };
-    ConfigError::Key { place, key: path.join("."), problem }
-}
-
-/// What a value is, without the value.
-fn kind_of(actual: &Actual) -> &'static str {
-    match actual {
-        Actual::Bool(_) => "a boolean",
-        Actual::Unsigned(_) | Actual::Signed(_) => "a number that does not fit",
-        Actual::Float(_) => "a fraction",
-        Actual::Char(_) | Actual::Str(_) => "a text",
-        Actual::Bytes(_) => "bytes",
-        Actual::Seq => "a list",
-        Actual::Map => "a section",
-        Actual::Unit | Actual::Option => "nothing",
-        Actual::NewtypeStruct
-        | Actual::Enum
-        | Actual::UnitVariant
-        | Actual::NewtypeVariant
-        | Actual::TupleVariant
-        | Actual::StructVariant
-        | Actual::Other(_) => "something else",
     }
 }
 

@@ -97,7 +97,7 @@ impl Lifecycle {
             let _watch = watch;
             task.await;
         };
-        self.tasks.spawn(task.instrument(tracing::info_span!(target: "process", "task", name)));
+        self.tasks.spawn(task.instrument(tracing::info_span!(target: "process", "task", task = name)));
     }
 
     /// SIGTERM or SIGINT stops softly, a second one hard. For `main` only: a library leaves signals alone.

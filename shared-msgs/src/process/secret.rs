@@ -3,7 +3,9 @@
 //! Invariant: a [`Secret`] is wiped when dropped, and never shown nor serialized; errors name its setting and file only.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
@@ -63,25 +65,44 @@ pub fn resolve(
         (Some(_), Some(_)) => Err(ConfigError::BothSecrets { name }),
         (Some(value), None) => Ok(Some(value)),
         (None, None) => Ok(None),
-        (None, Some(path)) => match read(&path) {
-            Ok(text) if text.trim().is_empty() => Err(ConfigError::EmptySecretFile { name, path }),
-            Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
-            Err(source) => Err(ConfigError::SecretFile { name, path, source }),
-        },
+        (None, Some(path)) => read(name, &path).map(Some),
     }
 }
 
-fn read(path: &std::path::Path) -> std::io::Result<Zeroizing<String>> {
-    use std::io::{Error, ErrorKind, Read as _};
-    let file = std::fs::File::open(path)?;
+fn read(name: &'static str, path: &Path) -> Result<Secret, ConfigError> {
+    let failed = |source| ConfigError::SecretFile { name, path: path.to_owned(), source };
+    // Before it is opened: to open a pipe waits for who writes into it.
+    judge(name, path, &std::fs::metadata(path).map_err(failed)?)?;
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the open file, so that it cannot be swapped in between.
+    let metadata = file.metadata().map_err(failed)?;
+    judge(name, path, &metadata)?;
     // One allocation of the size it needs: a text that grows leaves unwiped copies behind.
-    let size = usize::try_from(file.metadata()?.len().min(SECRET_BYTES_MAX)).unwrap_or(0);
+    let size = usize::try_from(metadata.len().min(SECRET_BYTES_MAX)).unwrap_or(0);
     let mut text = Zeroizing::new(String::with_capacity(size + 1));
-    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > SECRET_BYTES_MAX {
-        return Err(Error::new(ErrorKind::InvalidData, "too long for a secret"));
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
     }
-    Ok(text)
+    if text.trim().is_empty() {
+        return Err(ConfigError::EmptySecretFile { name, path: path.to_owned() });
+    }
+    Ok(Secret::new(text.trim().to_owned()))
+}
+
+/// A file or a pipe that nobody else can read. Who keeps a secret for others, as root does for its services, may let their group read
+/// it; who owns it has no use for that.
+fn judge(name: &'static str, path: &Path, metadata: &std::fs::Metadata) -> Result<(), ConfigError> {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    if !metadata.is_file() && !metadata.file_type().is_fifo() {
+        return Err(ConfigError::NoSecretFile { name, path: path.to_owned() });
+    }
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    let (mode, allowed) = (metadata.mode() & 0o777, if is_ours { 0o700 } else { 0o740 });
+    if mode & !allowed != 0 {
+        return Err(ConfigError::ExposedSecretFile { name, path: path.to_owned(), mode });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -117,6 +138,25 @@ mod tests {
         }
         let error = resolve(None, Some("/nonexistent/secret".into()), "key").unwrap_err().to_string();
         assert!(error.contains("/nonexistent/secret"), "{error}");
+    }
+
+    #[test]
+    fn what_others_may_read_or_is_no_file_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = file("hunter2");
+        let path = || Some(file.path().to_owned());
+        for mode in [0o644, 0o640, 0o604, 0o620, 0o602] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = resolve(None, path(), "key").unwrap_err().to_string();
+            assert!(error.contains(&format!("{mode:o}")) && error.contains("chmod 600"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(resolve(None, path(), "key").is_ok());
+        for path in ["/", "/dev/null"] {
+            let error = resolve(None, Some(path.into()), "key").unwrap_err();
+            assert!(matches!(error, ConfigError::NoSecretFile { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -91,6 +91,14 @@ pub fn init(format: LogFormat, filter: &str) -> Result<LogFilter, TelemetryError
     Ok(filter)
 }
 
+/// Whether logging would start with this filter.
+///
+/// # Errors
+/// [`TelemetryError::Filter`].
+pub fn check_filter(filter: &str) -> Result<(), TelemetryError> {
+    parse(filter).map(drop)
+}
+
 fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
 }

@@ -62,7 +62,7 @@ pub(crate) async fn hub_metrics(ready: &Env) -> anyhow::Result<String> {
 }
 
 async fn scrape(address: SocketAddr) -> anyhow::Result<String> {
-    let reply = reqwest::get(format!("http://{address}/metrics")).await?.error_for_status()?;
+    let reply = hub_tests::client::get(&format!("http://{address}/metrics")).await?.error_for_status()?;
     Ok(reply.text().await?)
 }
 

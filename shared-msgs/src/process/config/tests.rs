@@ -109,8 +109,10 @@ fn an_unknown_key_is_named_with_its_place() {
     let error = from_env(&[("HUB__MQTT__PROT", "1")]).unwrap_err().to_string();
     assert!(error.starts_with("environment variable HUB__MQTT__PROT: `mqtt.prot`: unknown key"), "{error}");
     assert!(error.contains("port"), "{error}");
+    assert!(error.contains("did you mean `port`?"), "{error}");
     let error = from_env(&[("HUB__MQQT__PORT", "1")]).unwrap_err().to_string();
     assert!(error.starts_with("environment variable HUB__MQQT__PORT: `mqqt`"), "{error}");
+    assert!(error.contains("unknown section or key, did you mean `mqtt`?"), "{error}");
     let error = from_file("[mqtt]\nprot = 1", &[("HUB__MQTT__PORT", "1")]).unwrap_err();
     assert!(error.starts_with("configuration file FILE: `mqtt.prot`: unknown key"), "{error}");
 }
@@ -139,7 +141,10 @@ fn a_wrong_kind_is_named_and_no_value_is_ever_quoted() {
         assert!(!error.contains("hunter2"), "{error}");
     }
     let error = from_file("[mqtt]\nport = 70000", &[]).unwrap_err();
-    assert!(error.contains("`mqtt.port`: expected u16, found a number that does not fit"), "{error}");
+    assert!(
+        error.contains("`mqtt.port`: expected a whole number, 0 to 65535, found a number that does not fit"),
+        "{error}"
+    );
     let error = from_file("[mqtt]\npassword = 'x", &[]).unwrap_err();
     assert!(error.starts_with("configuration file FILE, line 2:"), "{error}");
 }
