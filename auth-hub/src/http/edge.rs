@@ -1,18 +1,20 @@
-//! Around every request: its deadline, its bound, its panic, its numbers.
+//! Around every request: its deadline, its body, its bound, its panic, its numbers.
 //!
-//! Knows no resource. Invariant: whatever a handler does, the client gets an answer, and a failure is a problem document.
+//! Knows no resource. Invariants: whatever a handler does, the client gets an answer, and a failure is a problem document; a request whose
+//! body is still to come takes nothing from others: its connection is a stranger's, and it is not one of the requests that are counted.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 
-use axum::body::HttpBody as _;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::{ConnectInfo, FromRequest as _, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, error, warn};
 
+use super::BODY_BYTES_MAX;
 use super::problem::{Kind, Problem};
 use super::serve::Peer;
 use super::state::HttpState;
@@ -20,8 +22,8 @@ use super::state::HttpState;
 /// The outermost layer.
 pub(super) async fn edge(State(state): State<HttpState>, request: Request, next: Next) -> Response {
     let route = super::routes::label_of(request.uri().path());
-    let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
-    let _busy = peer.as_ref().map(|peer| peer.0.begin_request());
+    let peer = peer_of(&request).filter(|_| request.body().is_end_stream());
+    let _busy = peer.as_ref().map(Peer::begin_request);
     let started = state.mono();
     let answered = tokio::time::timeout(state.deadlines().request, caught(next.run(request))).await;
     let mut response = match answered {
@@ -53,8 +55,54 @@ pub(super) async fn without_body(request: Request, next: Next) -> Response {
     Problem::because(Kind::InvalidRequest, "a request of this method has no body").into_response()
 }
 
-/// Around the API: what exceeds the bound is refused at once.
+fn peer_of(request: &Request) -> Option<Peer> {
+    request.extensions().get::<ConnectInfo<Peer>>().map(|peer| peer.0.clone())
+}
+
+/// Around the API: the whole body first; then what exceeds the bound is refused at once.
 pub(super) async fn bound_requests(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return bounded(&state, request, next).await;
+    }
+    let peer = peer_of(&request);
+    match whole(&state, request).await {
+        Ok(request) => {
+            let _busy = peer.as_ref().map(Peer::begin_request);
+            bounded(&state, request, next).await
+        }
+        Err(problem) => {
+            if let (Kind::RequestTimedOut, Some(peer)) = (problem.kind, &peer) {
+                peer.fell_silent();
+            }
+            problem.into_response()
+        }
+    }
+}
+
+/// The request with all of its body.
+async fn whole(state: &HttpState, request: Request) -> Result<Request, Problem> {
+    // Said in front, it is not waited for.
+    if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts.clone(), body);
+    let body = tokio::time::timeout(state.deadlines().body, Bytes::from_request(request, state)).await;
+    let body = body.map_err(|_| Problem::new(Kind::RequestTimedOut))?.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            too_large()
+        } else {
+            Problem::because(Kind::MalformedRequest, "the body ended early")
+        }
+    })?;
+    Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+fn too_large() -> Problem {
+    Problem::because(Kind::BodyTooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"))
+}
+
+async fn bounded(state: &HttpState, request: Request, next: Next) -> Response {
     match state.requests().try_acquire() {
         Ok(_permit) => next.run(request).await,
         Err(_full) => Problem::busy().into_response(),

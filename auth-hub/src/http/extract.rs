@@ -4,13 +4,12 @@
 
 use std::net::IpAddr;
 
-use axum::body::{Bytes, HttpBody as _};
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use shared_msgs::ids::AccountId;
 
-use super::BODY_BYTES_MAX;
 use super::problem::{Kind, Problem};
 use super::serve::Peer;
 use super::state::HttpState;
@@ -23,27 +22,14 @@ impl FromRequest<HttpState> for Body {
 
     async fn from_request(request: Request, state: &HttpState) -> Result<Self, Problem> {
         let is_json = is_json(request.headers());
-        // Said in front, it is not waited for.
-        if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
-            return Err(too_large());
-        }
-        let body = tokio::time::timeout(state.deadlines().body, Bytes::from_request(request, state)).await;
-        let body = body.map_err(|_| Problem::new(Kind::RequestTimedOut))?.map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                too_large()
-            } else {
-                Problem::because(Kind::MalformedRequest, "the body ended early")
-            }
-        })?;
+        // All of it is here: the edge has waited for it.
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|_| Problem::because(Kind::MalformedRequest, "the body ended early"))?;
         if !body.is_empty() && !is_json {
             return Err(Problem::new(Kind::UnsupportedMediaType));
         }
         Ok(Self(body))
     }
-}
-
-fn too_large() -> Problem {
-    Problem::because(Kind::BodyTooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"))
 }
 
 /// The text of a header that stands there once.

@@ -2,7 +2,7 @@
 //!
 //! Knows places and bytes, and of a request only whether it runs. Invariants: a request's head is there within [`HEAD_TIME`] of the
 //! connection's start or of the last answer, however it trickles; a client that does not read is closed; a connection is a guest
-//! while a request of its own runs, and else a stranger that goes when its place is needed.
+//! while a request of its own runs, whose body has come, and else a stranger that goes when its place is needed.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -142,6 +142,13 @@ impl Peer {
     /// Somebody; [`serve`] makes the real ones.
     pub fn new(client: IpAddr) -> Self {
         Self { client, presence: None }
+    }
+
+    /// It began a request and did not go on.
+    pub(super) fn fell_silent(&self) {
+        if let Some(presence) = &self.presence {
+            presence.visitor.turned_away(TurnedAway::Silent);
+        }
     }
 
     /// A request runs until what this returns is dropped.

@@ -3,8 +3,10 @@
 //! A sans-I/O core: no clock, no socket. Invariants: at most `places_max` in all and `per_address_max` of one address; a newcomer is
 //! never refused while a stranger could go for it; a guest never goes for anybody. Whom a newcomer replaces is the oldest stranger of
 //! its own address where that is full, else of the address that has most strangers: so few addresses, however busy,
-//! crowd out only themselves.
+//! crowd out only themselves. Of several such addresses it is the one whose oldest has been there longest: so among many addresses with a
+//! stranger each nobody goes before its turn, whatever its address.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::client_addr::ClientAddr;
@@ -42,8 +44,8 @@ pub(super) struct Places<T> {
     next: u64,
     holders: HashMap<Place, Holder<T>>,
     addresses: HashMap<ClientAddr, OfAddress>,
-    /// Addresses by how many strangers they have; none without.
-    crowds: BTreeSet<(usize, ClientAddr)>,
+    /// Addresses by how many strangers they have and the turn of the oldest; none without.
+    crowds: BTreeSet<(usize, Reverse<u64>, ClientAddr)>,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl<T> Places<T> {
 
     /// Strangers and guests.
     pub(super) fn count(&self) -> (usize, usize) {
-        let strangers = self.crowds.iter().map(|(count, _)| count).sum();
+        let strangers = self.crowds.iter().map(|(count, ..)| count).sum();
         (strangers, self.holders.len() - strangers)
     }
 
@@ -148,7 +150,7 @@ impl<T> Places<T> {
     }
 
     fn most_crowded(&self) -> Option<Place> {
-        let (_, address) = self.crowds.last()?;
+        let (.., address) = self.crowds.last()?;
         self.addresses.get(address)?.strangers.values().next().copied()
     }
 
@@ -163,10 +165,12 @@ impl<T> Places<T> {
         change: impl FnOnce(&mut BTreeMap<u64, Place>) -> Option<Place>,
     ) {
         let Some(of) = self.addresses.get_mut(&address) else { return };
-        self.crowds.remove(&(of.strangers.len(), address));
+        if let Some((oldest, _)) = of.strangers.first_key_value() {
+            self.crowds.remove(&(of.strangers.len(), Reverse(*oldest), address));
+        }
         change(&mut of.strangers);
-        if !of.strangers.is_empty() {
-            self.crowds.insert((of.strangers.len(), address));
+        if let Some((oldest, _)) = of.strangers.first_key_value() {
+            self.crowds.insert((of.strangers.len(), Reverse(*oldest), address));
         }
     }
 }

@@ -34,6 +34,19 @@ fn a_newcomer_replaces_the_oldest_stranger_of_the_most_crowded_address() {
     assert_eq!(places.count(), (4, 0));
 }
 
+/// Whatever an attacker's addresses: a newcomer from the highest of all would otherwise go first, each time.
+#[test]
+fn of_many_addresses_with_a_stranger_each_the_longest_there_goes() {
+    let mut places = places(3, 3);
+    places.arrive(address(1), "first");
+    places.arrive(address(9), "second, and honest");
+    places.arrive(address(2), "third");
+    for (n, goes) in [(3, "first"), (4, "second, and honest"), (5, "third")] {
+        let newcomer = places.arrive(address(n), "another");
+        assert!(matches!(newcomer, Arrival::InsteadOf(_, gone) if gone == goes), "{newcomer:?}");
+    }
+}
+
 #[test]
 fn an_address_that_is_full_crowds_out_only_itself() {
     let mut places = places(100, 2);

@@ -189,28 +189,51 @@ async fn a_stop_finishes_what_runs_and_closes_what_idles() {
 async fn a_connection_beyond_the_bound_waits_for_a_request_to_end_and_takes_an_idle_ones_place() {
     let api = TestApi::start().await;
     let (addr, soft, serving) = serve_api(&api, 1).await;
+    *api.desk.snapshot.lock().unwrap() = None;
     let mut first = TcpStream::connect(addr).await.unwrap();
     ask(&mut first, "/healthz").await;
     head(&mut first).await;
     first.read_exact(&mut [0; 18]).await.unwrap();
-    let unfinished = "POST /auth/login HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
-    first.write_all(unfinished.as_bytes()).await.unwrap();
-    assert!(head(&mut first).await.starts_with("HTTP/1.1 100"), "its body is waited for");
+    ask(&mut first, "/servers").await;
+    api.desk.snapshot_asked.notified().await;
     let mut second = TcpStream::connect(addr).await.unwrap();
     ask(&mut second, "/healthz").await;
     // A request that runs is not given up for a newcomer.
     let early = tokio::time::timeout(SOON, second.read_u8()).await;
     assert!(early.is_err(), "{early:?}");
-    first.write_all(b"{}").await.unwrap();
+    api.desk.answer_now.notify_one();
     let answer = rest(&mut first).await;
     assert!(
-        answer.starts_with("HTTP/1.1 422") && answer.ends_with('}'),
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with('}'),
         "a whole answer, and the end: {answer}"
     );
     assert!(head(&mut second).await.starts_with("HTTP/1.1 200"));
     let mut third = TcpStream::connect(addr).await.unwrap();
     ask(&mut third, "/healthz").await;
     assert!(head(&mut third).await.starts_with("HTTP/1.1 200"));
+    soft.cancel();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_still_sends_a_body_holds_up_nobody() {
+    let api = TestApi::start_with(HttpSettings { requests_max: 1, ..settings() }).await;
+    let (addr, soft, serving) = serve_api(&api, 2).await;
+    let unfinished = "POST /auth/login HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(unfinished.as_bytes()).await.unwrap();
+        assert!(head(&mut stream).await.starts_with("HTTP/1.1 100"), "its body is waited for");
+        slow.push(stream);
+    }
+    // Both places are taken, and the newcomer gets the older one's; no request runs but its own.
+    let mut newcomer = TcpStream::connect(addr).await.unwrap();
+    ask(&mut newcomer, "/servers").await;
+    assert!(head(&mut newcomer).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(rest(&mut slow[0]).await, "");
+    slow[1].write_all(b"{}").await.unwrap();
+    assert!(head(&mut slow[1]).await.starts_with("HTTP/1.1 422"));
     soft.cancel();
     serving.await.unwrap();
 }

@@ -102,8 +102,9 @@ impl Clock for Gate {
 pub(super) struct FakeDesk {
     pub(super) script: Mutex<VecDeque<NoPlace>>,
     pub(super) asked: Mutex<Vec<HandoverRequest>>,
-    /// `None`: never answers.
+    /// `None`: answers no sooner than it is told to.
     pub(super) snapshot: Mutex<Option<Snapshot>>,
+    pub(super) answer_now: Notify,
     /// Each ask for a snapshot.
     pub(super) snapshot_asked: Notify,
     pub(super) panics: std::sync::atomic::AtomicBool,
@@ -141,10 +142,11 @@ impl Handover for FakeDesk {
         let snapshot = self.snapshot.lock().unwrap().clone();
         self.snapshot_asked.notify_one();
         Box::pin(async move {
-            match snapshot {
-                Some(snapshot) => snapshot,
-                None => std::future::pending().await,
+            if let Some(snapshot) = snapshot {
+                return snapshot;
             }
+            self.answer_now.notified().await;
+            Snapshot::default()
         })
     }
 }

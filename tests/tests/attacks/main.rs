@@ -1,0 +1,12 @@
+//! Attacks on the real binaries: crowds that hang, trickle and flood, want of descriptors, bad bytes, full logs, and secrets looked for in all logs.
+//!
+//! The crowds are processes of their own (`tests/src/bin/crowd.rs`), from many addresses of this machine. The question is the same each time:
+//! does whoever means well get in meanwhile, and is everything given back in the end? Invariant: every wait has an end.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod crowd;
+mod floods;
+mod half_open;
+mod loris;
+mod rig;
