@@ -1,5 +1,6 @@
 //! Crowd processes, and what each of their sockets says. They end with the fixture.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// Thousands of sockets on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A TLS record that promises a client's hello, and the first bytes of one.
 pub(crate) const HALF_TLS: &[u8] =
@@ -47,7 +48,10 @@ pub(crate) struct Crowd {
 impl Crowd {
     pub(crate) fn start(to: SocketAddr, manner: Manner<'_>) -> anyhow::Result<Self> {
         let Manner { pace, say, count, addresses: (addresses, net) } = manner;
-        let hex: String = say.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut hex = String::new();
+        for byte in say {
+            write!(hex, "{byte:02x}")?;
+        }
         let mut child = Command::new(binaries()?.join("crowd"))
             .arg(to.to_string())
             .args(["--pace", pace, "--say", &hex, "--count", &count.to_string()])

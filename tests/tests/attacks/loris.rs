@@ -66,11 +66,11 @@ async fn outlive(slow: Vec<Slow>) {
         lives.spawn(async move {
             let begun = Instant::now();
             let heard = timeout(PATIENCE, life).await.unwrap_or_else(|_| panic!("{name} is never reaped"));
-            let (heard, lived) = (String::from_utf8_lossy(&heard).into_owned(), begun.elapsed());
-            println!("{name}: closed after {lived:.1?}");
+            let (heard, age) = (String::from_utf8_lossy(&heard).into_owned(), begun.elapsed());
+            println!("{name}: closed after {age:.1?}");
             assert!(heard.contains(hears), "{name} heard {heard:?}");
             // The lower bound: it was the deadline, and nothing else.
-            assert!(lived + Duration::from_millis(500) > deadline, "{name} lived {lived:?}");
+            assert!(age + Duration::from_millis(500) > deadline, "{name} age {age:?}");
         });
     }
     while let Some(life) = lives.join_next().await {
