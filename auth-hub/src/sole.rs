@@ -44,11 +44,24 @@ pub(crate) struct Sole {
     _file: File,
 }
 
-/// Where the lock of a database is.
+/// Where the lock of a database is: beside the file itself, whatever symbolic links lead there. Hard links are not seen through; SQLite
+/// itself is not safe with them.
 fn lock_path(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
+    let mut name = real_path(database).into_os_string();
     name.push("-hub");
     name.into()
+}
+
+fn real_path(database: &Path) -> PathBuf {
+    if let Ok(path) = database.canonicalize() {
+        return path;
+    }
+    // The first start: there is a folder at most.
+    let folder = crate::folder::of(database).canonicalize();
+    match (folder, database.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => database.to_owned(),
+    }
 }
 
 /// Takes the lock, made with its folder where it is missing. Waits a little for a hub that is just ending.
@@ -105,5 +118,22 @@ mod tests {
         let second = second.await.unwrap();
         drop(second);
         assert!(!is_taken(&database));
+    }
+
+    #[tokio::test]
+    async fn a_database_is_the_same_by_every_link_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, folder) = (dir.path().join("var/hub.sqlite"), dir.path().join("folder"));
+        std::os::unix::fs::symlink(dir.path().join("var"), &folder).unwrap();
+        let first = take(&database).await.unwrap();
+        assert!(is_taken(&folder.join("hub.sqlite")), "by its folder, before there is a database");
+        fs::write(&database, "").unwrap();
+        let alias = dir.path().join("alias.sqlite");
+        std::os::unix::fs::symlink(&database, &alias).unwrap();
+        assert!(is_taken(&alias));
+        drop(first);
+        let second = take(&alias).await.unwrap();
+        assert!(is_taken(&database));
+        drop(second);
     }
 }

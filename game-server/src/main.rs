@@ -36,7 +36,7 @@ enum Command {
         /// One JSON object per line
         #[arg(long)]
         json: bool,
-        /// Where the hub's HTTP answers, to compare its clock with ours
+        /// Where the hub's HTTP answers, to compare its clock with ours; https:// in front where it has a certificate
         #[arg(long, value_name = "HOST:PORT")]
         hub: Option<String>,
     },
@@ -51,9 +51,15 @@ impl Arguments {
     }
 }
 
-/// What changed beside the log's filter needs a restart; its section is named.
+/// What changed beside the log's filter needs a restart; its section is named. Certificates are read whatever the settings say now.
 fn reload(file: ConfigFile<'_>, started_with: &[(&'static str, String)], reloader: &Reloader) {
-    match Settings::load(file) {
+    reloader.reload_tls(SystemClock::new().now().unix);
+    let loaded = Settings::load(file).map_err(anyhow::Error::from);
+    let applied = loaded.and_then(|settings| {
+        reloader.set_log_filter(&settings.log.filter)?;
+        Ok(settings)
+    });
+    match applied {
         Err(error) => tracing::error!(target: "process", %error, "config.reload_failed"),
         Ok(settings) => {
             for (section, shown) in settings.shown() {
@@ -61,7 +67,6 @@ fn reload(file: ConfigFile<'_>, started_with: &[(&'static str, String)], reloade
                     tracing::warn!(target: "process", section, "config.needs_restart");
                 }
             }
-            reloader.reload(&settings.log.filter);
             tracing::info!(target: "process", "config.reloaded");
         }
     }
@@ -89,12 +94,12 @@ async fn serve(settings: Settings, arguments: Arguments) -> anyhow::Result<ExitC
     let log = init_telemetry(settings.log.format, &settings.log.filter)?;
     let started_with = settings.shown();
     let lifecycle = Lifecycle::new();
-    lifecycle.listen_for_signals()?;
+    let hangups = lifecycle.listen_for_signals()?;
     let server = ReferenceServer::bind(settings, Arc::new(EchoWorld::default()))?;
     let (game_tls, link) = server.tls();
     let listeners = game_tls.map(|tls| ("game", tls)).into_iter().collect();
     let reloader = Reloader { listeners, link, log };
-    lifecycle.on_hangup(move || reload(arguments.file(), &started_with, &reloader))?;
+    lifecycle.on_hangup(hangups, move || reload(arguments.file(), &started_with, &reloader));
     let (game, server_id) = (server.addr(), server.server_id());
     tracing::info!(target: "handover", %server_id, %game, metrics = ?server.metrics_addr(), "server.ready");
     let mut stdout = std::io::stdout();

@@ -149,27 +149,35 @@ impl ReferenceServer {
         let soft = lifecycle.soft().clone();
         if let Some(metrics) = metrics {
             let door = (Arc::clone(&listener.door), listener.tls.clone());
-            lifecycle.spawn("metrics", metrics::serve(metrics, game.clone(), door, stop.clone()));
+            lifecycle.spawn(
+                "metrics",
+                metrics::serve(metrics::listener(metrics), game.clone(), door, stop.clone()),
+            );
         }
         let serve = move |wire, _, visitor| connection::serve(context.clone(), wire, visitor);
         lifecycle.spawn("listener", listener.run(lifecycle.tasks().clone(), stop.clone(), serve));
-        let (outcome, outcome_of) = tokio::sync::oneshot::channel();
+        let (end, ended) = tokio::sync::oneshot::channel();
         lifecycle.spawn("game", async move {
             let reason = play(&game, events, &soft, drain).await;
             // From here on, tasks that end were asked to.
             soft.cancel();
             stop.cancel();
             game.shutdown().await;
-            let _ = outcome.send(reason);
+            let _ = end.send(reason);
         });
         let exit = lifecycle.run_to_end(drain + STOP_SLACK).await;
-        match (exit, outcome_of.await) {
-            (ExitReason::Clean, Ok(CloseReason::Superseded)) => Outcome::Superseded,
-            (ExitReason::Clean, Ok(CloseReason::TaskDied)) => {
-                Outcome::Exit(ExitReason::TaskDied("game server"))
-            }
-            (exit, _) => Outcome::Exit(exit),
+        outcome_of(exit, ended.await.ok())
+    }
+}
+
+/// A server that was superseded is so however long its goodbye took: started again, it would fight its successor.
+fn outcome_of(exit: ExitReason, ended: Option<CloseReason>) -> Outcome {
+    match (exit, ended) {
+        (ExitReason::Clean | ExitReason::Forced, Some(CloseReason::Superseded)) => Outcome::Superseded,
+        (ExitReason::Clean, Some(CloseReason::TaskDied)) => {
+            Outcome::Exit(ExitReason::TaskDied("game server"))
         }
+        (exit, _) => Outcome::Exit(exit),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use shared_msgs::clock::{Clock as _, SystemClock};
 use shared_msgs::process::{ExitReason, Lifecycle, Reloader, STOP_GRACE};
 use tracing::{error, info, warn};
 
@@ -20,12 +21,12 @@ use crate::hub::{Environment, Hub};
 pub async fn serve(settings: Settings, output: &mut (dyn Write + Send)) -> anyhow::Result<ExitCode> {
     let Settings { file, config, log } = settings;
     let lifecycle = Lifecycle::new();
-    lifecycle.listen_for_signals().context("signal handlers")?;
+    let hangups = lifecycle.listen_for_signals().context("signal handlers")?;
     let bound = Hub::bind(config.clone(), Environment::default(), &lifecycle).await;
     // What was started before the fault is asked to end: it did not die.
     let hub = bound.inspect_err(|_| lifecycle.soft().cancel())?;
     let reloader = Reloader { listeners: hub.tls(), link: None, log };
-    lifecycle.on_hangup(move || reload(file.as_deref(), &config, &reloader)).context("signal handlers")?;
+    lifecycle.on_hangup(hangups, move || reload(file.as_deref(), &config, &reloader));
     let (http, mqtt, operators) = (hub.http_addr(), hub.mqtt_addr(), hub.operators_addr());
     let heart = hub.start(&lifecycle)?;
     let _watch = heartbeat::watch(heart, heartbeat::LOOK_EVERY, || {
@@ -38,15 +39,20 @@ pub async fn serve(settings: Settings, output: &mut (dyn Write + Send)) -> anyho
     Ok(lifecycle.run_to_end(STOP_GRACE).await.into())
 }
 
-/// What changed beside the log's filter needs a restart, and is named.
+/// What changed beside the log's filter needs a restart, and is named. Certificates are read whatever the settings say now.
 fn reload(file: Option<&Path>, started_with: &Config, reloader: &Reloader) {
-    match Config::load(file) {
+    reloader.reload_tls(SystemClock::new().now().unix);
+    let loaded = Config::load(file).map_err(anyhow::Error::from);
+    let applied = loaded.and_then(|config| {
+        reloader.set_log_filter(&config.log.filter)?;
+        Ok(config)
+    });
+    match applied {
         Err(error) => error!(target: "process", %error, "config.reload_failed"),
         Ok(config) => {
             for key in changed_keys(started_with, &config) {
                 warn!(target: "process", key, "config.needs_restart");
             }
-            reloader.reload(&config.log.filter);
             info!(target: "process", "config.reloaded");
         }
     }

@@ -15,8 +15,8 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::{debug, error, warn};
 
 use super::BODY_BYTES_MAX;
+use super::presence::Peer;
 use super::problem::{Kind, Problem};
-use super::serve::Peer;
 use super::state::HttpState;
 
 /// The outermost layer.

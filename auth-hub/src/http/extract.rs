@@ -10,8 +10,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use shared_msgs::ids::AccountId;
 
+use super::presence::Peer;
 use super::problem::{Kind, Problem};
-use super::serve::Peer;
 use super::state::HttpState;
 
 /// A body that says it is JSON, or none.

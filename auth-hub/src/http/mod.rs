@@ -15,6 +15,7 @@ mod health;
 mod login;
 mod members;
 mod openapi;
+mod presence;
 mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
@@ -31,8 +32,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 
 pub use openapi::document;
+pub use presence::Peer;
 pub use problem::Kind as ProblemKind;
-pub use serve::{HEAD_TIME, Peer, serve};
+pub use serve::{HEAD_TIME, serve};
 pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState, REQUEST_DEADLINE};
 
 use problem::{Kind, Problem};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttd::protocol::{ConnAck, Connect, ConnectReturnCode, Error, LastWill, Login, Packet, QoS};
 use shared_msgs::limits::PAYLOAD_BYTES_MAX;
+use shared_msgs::link::PROBE_SUFFIX;
 use shared_msgs::topics::Topic;
 
 use super::acl;
@@ -58,6 +59,8 @@ pub(crate) enum Refused {
     WrongListener,
     /// Not the client id of this user, or not its user.
     ClientId,
+    /// Its own id with [`PROBE_SUFFIX`]: it only asked whether its credentials are good.
+    Probe,
     /// Wants a session that outlives the connection.
     PersistentSession,
     /// None, or too long a one.
@@ -86,6 +89,7 @@ impl Refused {
             Self::NotAuthorized => "not-authorized",
             Self::WrongListener => "wrong-listener",
             Self::ClientId => "client-id",
+            Self::Probe => "probe",
             Self::PersistentSession => "persistent-session",
             Self::Keepalive => "keepalive",
             Self::Will => "will",
@@ -101,7 +105,7 @@ impl Refused {
         let code = match self {
             Self::Timeout | Self::Lost | Self::Malformed | Self::CrowdedOut | Self::TakenOver => return None,
             Self::Version => ConnectReturnCode::RefusedProtocolVersion,
-            Self::ClientId => ConnectReturnCode::ClientIdentifierNotValid,
+            Self::ClientId | Self::Probe => ConnectReturnCode::ClientIdentifierNotValid,
             Self::Stopping | Self::RouterGone => ConnectReturnCode::ServiceUnavailable,
             Self::BadCredentials => ConnectReturnCode::BadUserNamePassword,
             Self::NotAuthorized
@@ -155,7 +159,8 @@ pub(crate) fn admit(
         }
     }
     if client_id != principal.client_id() || username != principal.user() {
-        return Err(Refused::ClientId);
+        let is_probe = client_id.strip_suffix(PROBE_SUFFIX) == Some(&principal.client_id());
+        return Err(if is_probe { Refused::Probe } else { Refused::ClientId });
     }
     if !clean_session {
         return Err(Refused::PersistentSession);

@@ -51,11 +51,14 @@ where
     match open(&edge, &mut wire, side, &visitor, &stop).await {
         Ok(opened) => established(&edge, wire, opened, &stop).await,
         Err((refused, client_id)) => {
-            count(&edge.counters.refused);
+            let client_id: String = client_id.chars().take(LOGGED_CHARS_MAX).collect();
+            // It heard what it came to hear.
+            if refused != Refused::Probe {
+                count(&edge.counters.refused);
+            }
             if refused == Refused::Timeout {
                 visitor.turned_away(TurnedAway::Silent);
             }
-            let client_id: String = client_id.chars().take(LOGGED_CHARS_MAX).collect();
             limited!(info, target: "mqtt", ?client_id, reason = refused.as_str(), "mqtt.refused");
             if let Some(answer) = refused.answer() {
                 // Best effort: the peer has nothing coming if it does not read.

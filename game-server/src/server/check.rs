@@ -41,7 +41,9 @@ pub async fn findings(
     found.push(descriptors(&settings));
     found.push(machine::clock(now));
     if let Some(hub) = hub {
-        found.push(hub_clock::compare(hub, now).await);
+        // A link's TLS that cannot be used is a finding of its own.
+        let tls = settings.link_tls().ok().flatten();
+        found.push(hub_clock::compare(hub, tls.as_ref(), now).await);
     }
     match config(settings) {
         Ok(config) => {

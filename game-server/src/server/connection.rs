@@ -12,10 +12,10 @@ use shared_msgs::frames::{self, ClientFrame, ServerFrame};
 use shared_msgs::ids::HandoverId;
 use shared_msgs::limits;
 use shared_msgs::net::{TurnedAway, Visitor};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio_util::sync::CancellationToken;
 
-use super::frame_io::{FrameReader, ReadError, write};
+use super::frame_io::{FrameReader, ReadError, close, write};
 use super::world::PlayerHandler;
 use crate::{GameServer, Hello, PlayerSlot, Progress};
 
@@ -82,14 +82,14 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         };
         slot.leave().await;
         match ended? {
-            Ended::Left => Ok(self.writer.shutdown().await?),
+            Ended::Left => Ok(close(&mut self.writer).await?),
             Ended::Kicked(code) => self.refuse(code, Some(handover)).await,
         }
     }
 
     async fn refuse(&mut self, code: Code, handover: Option<HandoverId>) -> Result<(), Gone> {
         write(&mut self.writer, &ServerFrame::refused(code, handover)).await?;
-        Ok(self.writer.shutdown().await?)
+        Ok(close(&mut self.writer).await?)
     }
 
     async fn hello(&mut self) -> Result<Result<frames::Hello, Code>, Gone> {

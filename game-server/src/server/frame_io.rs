@@ -100,6 +100,15 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(to: &mut W, frame: &ServerFrame
         to.write_all(&bytes).await?;
         to.flush().await
     };
+    in_time(written).await
+}
+
+/// Says goodbye; TLS has words for that, which somebody has to read.
+pub(super) async fn close<W: AsyncWrite + Unpin>(to: &mut W) -> io::Result<()> {
+    in_time(to.shutdown()).await
+}
+
+async fn in_time(written: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     match tokio::time::timeout(WRITE_TIMEOUT, written).await {
         Ok(done) => done,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),

@@ -1,15 +1,20 @@
 //! `GET /metrics` in Prometheus' text form.
 //!
-//! Owns names and help texts. Keeps no number: each scrape asks the game server. Knows no player and no token.
+//! Owns names and help texts. Keeps no number: each scrape asks the game server. Knows no player and no token. Invariant: no scrape, however
+//! slow, outlives its time or the server.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
 use prometheus_client::metrics::MetricType;
@@ -17,16 +22,23 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use shared_msgs::codes::Code;
-use shared_msgs::net::Door;
 use shared_msgs::net::meters::DoorMeters;
 use shared_msgs::net::tls::ServerTls;
+use shared_msgs::net::{Door, DoorConfig, Listener, TurnedAway, Visitor};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::{GameServer, LinkState};
 
 /// The game link's door, and its TLS if it has any.
 pub(super) type WatchedDoor = (Arc<Door>, Option<Arc<ServerTls>>);
+
+/// Scrapes at one time.
+const CONNECTIONS_MAX: usize = 16;
+/// A scrape, from its connection to its last byte.
+const SCRAPE_TIME: Duration = Duration::from_secs(10);
 
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -72,18 +84,41 @@ impl Collector for Standing {
     }
 }
 
-/// Answers scrapes until it is stopped.
-pub(super) async fn serve(
-    listener: TcpListener,
-    game: GameServer,
-    door: WatchedDoor,
-    stop: CancellationToken,
-) {
+/// Where to listen for scrapes: whoever comes is a stranger, so the next one is never kept waiting.
+pub(super) fn listener(socket: TcpListener) -> Listener {
+    let door = Door::new(DoorConfig {
+        name: "metrics",
+        connections_max: CONNECTIONS_MAX,
+        per_address_max: CONNECTIONS_MAX,
+        exempt: Vec::new(),
+        handshake_timeout: SCRAPE_TIME,
+    });
+    Listener { socket, door, tls: None }
+}
+
+/// Answers scrapes until it is stopped, one a connection.
+pub(super) async fn serve(listener: Listener, game: GameServer, door: WatchedDoor, stop: CancellationToken) {
     let app = Router::new().route("/metrics", get(scrape)).with_state((game, door));
-    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(target: "handover", %error, "metrics.failed");
-    }
+    // Its own: what it waits for at the end is scrapes.
+    let scrapes = TaskTracker::new();
+    let stopping = stop.clone();
+    let answer = move |wire, _, visitor: Visitor| {
+        let service = TowerToHyperService::new(app.clone());
+        let answered = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(wire), service);
+        let stopping = stopping.clone();
+        async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                // What went wrong with a scrape, its client knows best.
+                answered = timeout(SCRAPE_TIME, answered) => if answered.is_err() {
+                    visitor.turned_away(TurnedAway::Silent);
+                },
+            }
+        }
+    };
+    listener.run(scrapes.clone(), stop, answer).await;
+    scrapes.close();
+    scrapes.wait().await;
 }
 
 async fn scrape(State((game, door)): State<(GameServer, WatchedDoor)>) -> impl IntoResponse {

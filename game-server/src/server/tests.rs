@@ -268,8 +268,27 @@ async fn without_its_hub_it_serves_counts_and_stops_cleanly_answering_who_waits(
         assert!(page.contains(line), "{line} is not in {page}");
     }
 
+    // A scrape that is not asked to its end holds up no stop.
+    let mut half = TcpStream::connect(metrics).await.unwrap();
+    half.write_all(b"GET /m").await.unwrap();
     soft.cancel();
     assert_eq!(early.refused().await, refusal(Code::ServerDraining));
     assert_eq!(run.await.unwrap(), Outcome::Exit(ExitReason::Clean));
     assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
+}
+
+#[test]
+fn who_was_superseded_is_not_to_be_started_again_however_it_ended() {
+    use ExitReason::{Clean, Forced, TaskDied};
+    for (exit, ended, outcome) in [
+        (Clean, Some(CloseReason::Superseded), Outcome::Superseded),
+        (Forced, Some(CloseReason::Superseded), Outcome::Superseded),
+        (TaskDied("x"), Some(CloseReason::Superseded), Outcome::Exit(TaskDied("x"))),
+        (Clean, Some(CloseReason::Shutdown), Outcome::Exit(Clean)),
+        (Forced, Some(CloseReason::Shutdown), Outcome::Exit(Forced)),
+        (Clean, Some(CloseReason::TaskDied), Outcome::Exit(TaskDied("game server"))),
+        (Clean, None, Outcome::Exit(Clean)),
+    ] {
+        assert_eq!(outcome_of(exit, ended), outcome, "{exit:?} {ended:?}");
+    }
 }

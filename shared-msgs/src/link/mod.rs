@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 use zeroize::Zeroizing;
 
 pub use addr::{BrokerAddr, BrokerAddrError};
-pub use probe::probe;
+pub use probe::{PROBE_SUFFIX, probe};
 pub use sender::{LinkSender, SendError};
 
 use crate::clock::{Clock, UnixMs};

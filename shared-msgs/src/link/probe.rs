@@ -10,8 +10,8 @@ use rumqttc::EventLoop;
 use super::tunnel::Tunnel;
 use super::{LinkConfig, LinkError, vendor};
 
-/// What the end of a server's id can never be, so that it is nobody's.
-const NOBODY: &str = "?check";
+/// What follows a client id when somebody only asks whether its credentials are good. No server's id ends so: it is nobody's.
+pub const PROBE_SUFFIX: &str = "?check";
 /// The event loop's queue; nothing is sent.
 const REQUESTS_MAX: usize = 1;
 
@@ -20,7 +20,7 @@ const REQUESTS_MAX: usize = 1;
 /// # Errors
 /// Why a link would not come about.
 pub async fn probe(config: &LinkConfig, broker: usize) -> Result<(), LinkError> {
-    let config = LinkConfig { client_id: format!("{}{NOBODY}", config.client_id), ..config.clone() };
+    let config = LinkConfig { client_id: format!("{}{PROBE_SUFFIX}", config.client_id), ..config.clone() };
     let tunnel = match config.tls.clone() {
         Some(tls) => Some(Tunnel::open(&config, broker, tls).await?),
         None => None,

@@ -168,11 +168,11 @@ impl Door {
     /// A place for a newcomer, none when its address has enough. Waits while guests hold all places: meanwhile nobody else is accepted.
     ///
     /// [`Listener::run`] does this for each socket; whoever accepts in another way does it, too.
-    pub async fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Visitor> {
+    pub async fn admit(self: &Arc<Self>, from: IpAddr) -> Option<Visitor> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         let told_to_go = CancellationToken::new();
-        let exempt = self.config.exempt.contains(&address.to_canonical());
-        let address = ClientAddr::from(address);
+        let exempt = self.config.exempt.contains(&from.to_canonical());
+        let address = ClientAddr::from(from);
         let place = loop {
             let kept = told_to_go.clone();
             let arrival = if exempt {
@@ -189,6 +189,7 @@ impl Door {
                 }
                 Arrival::AddressFull => {
                     self.count(TurnedAway::AddressFull);
+                    limited!(info, target: "net", listener = self.config.name, peer = %from, "net.address_full");
                     return None;
                 }
                 Arrival::Full => {
@@ -311,8 +312,14 @@ impl Listener {
             let (serve, tls, timeout) = (serve.clone(), tls.clone(), door.config.handshake_timeout);
             let span = info_span!(target: "net", "peer", listener = door.name(), %peer);
             let told_to_go = visitor.0.told_to_go.clone();
+            let stopping = stop.clone();
             let connection = async move {
-                let Some(wire) = shake_hands(stream, tls.as_deref(), timeout, &visitor).await else { return };
+                let wire = select! {
+                    wire = shake_hands(stream, tls.as_deref(), timeout, &visitor) => wire,
+                    // Nobody is served any more; who serves decides about the others.
+                    () = stopping.cancelled() => None,
+                };
+                let Some(wire) = wire else { return };
                 serve(wire, peer, visitor).await;
             };
             let connection = async move {

@@ -2,14 +2,14 @@
 //!
 //! A sans-I/O core: no clock, no socket. Invariants: at most `places_max` in all and `per_address_max` of one address; a newcomer is
 //! never refused while a stranger could go for it; a guest never goes for anybody. Whom a newcomer replaces is the oldest stranger of
-//! its own address where that is full, else of the address that has most strangers: so few addresses, however busy,
-//! crowd out only themselves. Of several such addresses it is the one whose oldest has been there longest: so among many addresses with a
+//! its own address where that is full, else of the network that has most strangers: so few networks, however busy,
+//! crowd out only themselves. Of several such networks it is the one whose oldest has been there longest: so among many with a
 //! stranger each nobody goes before its turn, whatever its address.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::client_addr::ClientAddr;
+use super::client_addr::{ClientAddr, Network};
 
 /// How many may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +44,13 @@ pub(super) struct Places<T> {
     next: u64,
     holders: HashMap<Place, Holder<T>>,
     addresses: HashMap<ClientAddr, OfAddress>,
-    /// Addresses by how many strangers they have and the turn of the oldest; none without.
-    crowds: BTreeSet<(usize, Reverse<u64>, ClientAddr)>,
+    /// The strangers of each network by turn, the oldest first; no network without.
+    crowds: HashMap<Network, BTreeMap<u64, Place>>,
+    /// Networks by how many strangers they have and the turn of the oldest.
+    ranking: BTreeSet<Rank>,
 }
+
+type Rank = (usize, Reverse<u64>, Network);
 
 #[derive(Debug)]
 struct Holder<T> {
@@ -65,12 +69,19 @@ struct OfAddress {
 
 impl<T> Places<T> {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, next: 0, holders: HashMap::new(), addresses: HashMap::new(), crowds: BTreeSet::new() }
+        Self {
+            bounds,
+            next: 0,
+            holders: HashMap::new(),
+            addresses: HashMap::new(),
+            crowds: HashMap::new(),
+            ranking: BTreeSet::new(),
+        }
     }
 
     /// Strangers and guests.
     pub(super) fn count(&self) -> (usize, usize) {
-        let strangers = self.crowds.iter().map(|(count, ..)| count).sum();
+        let strangers = self.ranking.iter().map(|(count, ..)| count).sum();
         (strangers, self.holders.len() - strangers)
     }
 
@@ -120,7 +131,9 @@ impl<T> Places<T> {
         let Some(holder) = self.holders.get_mut(&place) else { return false };
         if let Some(turn) = holder.turn.take() {
             let address = holder.address;
-            self.recount(address, |strangers| strangers.remove(&turn));
+            self.recount(address, |strangers| {
+                strangers.remove(&turn);
+            });
         }
         true
     }
@@ -133,7 +146,9 @@ impl<T> Places<T> {
         };
         holder.turn = Some(turn);
         let address = holder.address;
-        self.recount(address, |strangers| strangers.insert(turn, place));
+        self.recount(address, |strangers| {
+            strangers.insert(turn, place);
+        });
     }
 
     /// Somebody is gone; nobody's place is left twice.
@@ -150,8 +165,8 @@ impl<T> Places<T> {
     }
 
     fn most_crowded(&self) -> Option<Place> {
-        let (.., address) = self.crowds.last()?;
-        self.addresses.get(address)?.strangers.values().next().copied()
+        let (.., network) = self.ranking.last()?;
+        self.crowds.get(network)?.values().next().copied()
     }
 
     fn turn(&mut self) -> u64 {
@@ -159,20 +174,29 @@ impl<T> Places<T> {
         self.next
     }
 
-    fn recount(
-        &mut self,
-        address: ClientAddr,
-        change: impl FnOnce(&mut BTreeMap<u64, Place>) -> Option<Place>,
-    ) {
+    fn recount(&mut self, address: ClientAddr, change: impl Fn(&mut BTreeMap<u64, Place>)) {
         let Some(of) = self.addresses.get_mut(&address) else { return };
-        if let Some((oldest, _)) = of.strangers.first_key_value() {
-            self.crowds.remove(&(of.strangers.len(), Reverse(*oldest), address));
-        }
         change(&mut of.strangers);
-        if let Some((oldest, _)) = of.strangers.first_key_value() {
-            self.crowds.insert((of.strangers.len(), Reverse(*oldest), address));
+        let network = address.network();
+        let strangers = self.crowds.entry(network).or_default();
+        if let Some(rank) = rank(network, strangers) {
+            self.ranking.remove(&rank);
+        }
+        change(strangers);
+        match rank(network, strangers) {
+            Some(rank) => {
+                self.ranking.insert(rank);
+            }
+            None => {
+                self.crowds.remove(&network);
+            }
         }
     }
+}
+
+fn rank(network: Network, strangers: &BTreeMap<u64, Place>) -> Option<Rank> {
+    let (oldest, _) = strangers.first_key_value()?;
+    Some((strangers.len(), Reverse(*oldest), network))
 }
 
 #[cfg(test)]

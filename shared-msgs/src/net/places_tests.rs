@@ -47,6 +47,20 @@ fn of_many_addresses_with_a_stranger_each_the_longest_there_goes() {
     }
 }
 
+/// Each of them is an address with one stranger, and still they are one crowd.
+#[test]
+fn the_addresses_of_one_network_are_one_crowd() {
+    let of = |text: &str| ClientAddr::from(text.parse::<IpAddr>().unwrap());
+    let mut places = places(5, 5);
+    places.arrive(address(1), "behind one address");
+    places.arrive(address(1), "with another");
+    for (n, name) in [(1, "flood 1"), (2, "flood 2"), (3, "flood 3"), (4, "flood 4")] {
+        places.arrive(of(&format!("2001:db8:0:{n}::1")), name);
+    }
+    let newcomer = places.arrive(of("2001:db8:7::1"), "newcomer");
+    assert!(matches!(newcomer, Arrival::InsteadOf(_, "flood 2")), "{newcomer:?}");
+}
+
 #[test]
 fn an_address_that_is_full_crowds_out_only_itself() {
     let mut places = places(100, 2);

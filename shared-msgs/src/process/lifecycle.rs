@@ -100,11 +100,12 @@ impl Lifecycle {
         self.tasks.spawn(task.instrument(tracing::info_span!(target: "process", "task", task = name)));
     }
 
-    /// SIGTERM or SIGINT stops softly, a second one hard. For `main` only: a library leaves signals alone.
+    /// SIGTERM or SIGINT stops softly, a second one hard. For `main` only: a library leaves signals alone. SIGHUP, which ends a process
+    /// that does not listen for it, is kept for [`Lifecycle::on_hangup`].
     ///
     /// # Errors
     /// When the handlers cannot be installed.
-    pub fn listen_for_signals(&self) -> std::io::Result<()> {
+    pub fn listen_for_signals(&self) -> std::io::Result<Hangups> {
         let mut signals = Signals::new()?;
         let lifecycle = self.clone();
         let watch = async move {
@@ -116,36 +117,20 @@ impl Lifecycle {
             }
         };
         self.watchers.spawn(watch.instrument(tracing::info_span!(target: "process", "signals")));
-        Ok(())
+        Hangups::new()
     }
 
-    /// Does this at each SIGHUP, on a thread that may block. For `main` only.
-    ///
-    /// # Errors
-    /// When the handler cannot be installed.
-    #[cfg(unix)]
-    pub fn on_hangup(&self, act: impl Fn() + Send + Sync + 'static) -> std::io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut hangups = signal(SignalKind::hangup())?;
+    /// Does this at each SIGHUP, one that came earlier too, on a thread that may block. For `main` only.
+    pub fn on_hangup(&self, mut hangups: Hangups, act: impl Fn() + Send + Sync + 'static) {
         let act = Arc::new(act);
         let watch = async move {
-            while hangups.recv().await.is_some() {
+            while hangups.next().await.is_some() {
                 let act = Arc::clone(&act);
                 // One after the other; what it panics with has been printed.
                 let _ = tokio::task::spawn_blocking(move || act()).await;
             }
         };
         self.watchers.spawn(watch.instrument(tracing::info_span!(target: "process", "hangups")));
-        Ok(())
-    }
-
-    /// There is no SIGHUP here.
-    ///
-    /// # Errors
-    /// None.
-    #[cfg(not(unix))]
-    pub fn on_hangup(&self, _: impl Fn() + Send + Sync + 'static) -> std::io::Result<()> {
-        Ok(())
     }
 
     fn on_signal(&self, name: &'static str, seen: u32) {
@@ -197,6 +182,34 @@ impl Drop for DeathWatch {
         let _ = self.died.set(self.name);
         tracing::error!(target: "process", task = self.name, "process.task_died");
         self.soft.cancel();
+    }
+}
+
+/// SIGHUPs; there are none where there are no such signals.
+#[derive(Debug)]
+pub struct Hangups(#[cfg(unix)] tokio::signal::unix::Signal);
+
+impl Hangups {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> Option<()> {
+        self.0.recv().await
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "as on unix")]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self())
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> Option<()> {
+        None
     }
 }
 
@@ -291,6 +304,20 @@ mod tests {
             let reason = end.await.expect("the second signal does not wait for the grace");
             assert_eq!((reason, reason.code()), (ExitReason::Forced, 75));
         }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_hangup_that_comes_before_anybody_can_act_on_it_is_kept() {
+        let lifecycle = Lifecycle::new();
+        let hangups = lifecycle.listen_for_signals().unwrap();
+        let own = std::process::id().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &own]).status().unwrap().success());
+        let (acted, mut has_acted) = tokio::sync::mpsc::unbounded_channel();
+        lifecycle.on_hangup(hangups, move || {
+            let _ = acted.send(());
+        });
+        assert_eq!(has_acted.recv().await, Some(()));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ mod telemetry;
 
 pub use advice::{explain, io_remedy};
 pub use config::{ConfigError, ConfigFile, load, load_from};
-pub use lifecycle::{ExitReason, Lifecycle, STOP_GRACE};
+pub use lifecycle::{ExitReason, Hangups, Lifecycle, STOP_GRACE};
 pub use reload::Reloader;
 pub use secret::{Secret, resolve};
 pub use telemetry::{LogFilter, LogFormat, TelemetryError, check_filter, init as init_telemetry};

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::LogFilter;
+use super::{LogFilter, TelemetryError};
+use crate::clock::UnixMs;
 use crate::net::tls::{ClientTls, ServerTls};
 
 /// What a process reads again when it is told to.
@@ -19,12 +20,9 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the certificates again and applies a log filter.
-    pub fn reload(&self, log_filter: &str) {
-        if let Err(error) = self.log.set(log_filter) {
-            tracing::error!(target: "process", %error, "config.reload_failed");
-        }
-        let listeners = self.listeners.iter().map(|(name, tls)| (*name, tls.reload()));
+    /// Reads the certificates again, each by itself. One that is not good now is not taken.
+    pub fn reload_tls(&self, now: UnixMs) {
+        let listeners = self.listeners.iter().map(|(name, tls)| (*name, tls.reload(now)));
         let link = self.link.iter().map(|tls| ("link", tls.reload()));
         for (of, done) in listeners.chain(link) {
             match done {
@@ -32,5 +30,13 @@ impl Reloader {
                 Err(error) => tracing::error!(target: "process", of, %error, "tls.reload_failed"),
             }
         }
+    }
+
+    /// From now on this is logged.
+    ///
+    /// # Errors
+    /// [`TelemetryError::Filter`]; then all stays as it was.
+    pub fn set_log_filter(&self, filter: &str) -> Result<(), TelemetryError> {
+        self.log.set(filter)
     }
 }

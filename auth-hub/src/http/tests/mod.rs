@@ -1,5 +1,6 @@
 //! The router over a real store and a cheap password pool, with a desk that does as it is told.
 
+mod connections;
 mod edge;
 mod handover;
 mod health;

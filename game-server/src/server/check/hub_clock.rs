@@ -2,13 +2,15 @@
 //!
 //! Speaks just enough HTTP for one header. Invariant: bounded in time and bytes; an answer that is not understood is no verdict.
 
+use std::io;
 use std::time::Duration;
 
 use shared_msgs::clock::UnixMs;
 use shared_msgs::limits;
+use shared_msgs::net::tls::{ClientTls, ClientTlsFiles};
 use shared_msgs::process::check::Finding;
 use shared_msgs::skew::{Suspect, skew_s};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const WHAT: &str = "clock.hub";
@@ -18,13 +20,14 @@ const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Compares the clocks. The hub's is known to a second, and some of the way there is lost: both are far below what is allowed.
-pub(super) async fn compare(hub: &str, now: UnixMs) -> Finding {
+///
+/// A hub behind `https://` is asked with `tls`, else with the system's roots.
+pub(super) async fn compare(hub: &str, tls: Option<&ClientTls>, now: UnixMs) -> Finding {
     let unknown = |detail: &str| {
-        let remedy =
-            "give the hub's http.listen as --hub HOST:PORT; when both run, the event clock.skewed tells";
+        let remedy = "give the hub's http.listen as --hub HOST:PORT, or https://HOST:PORT where it has a certificate; when both run, the event clock.skewed tells";
         Finding::warn(WHAT, format!("{hub}: {detail}"), remedy)
     };
-    let answer = match tokio::time::timeout(TIME_MAX, ask(hub)).await {
+    let answer = match tokio::time::timeout(TIME_MAX, ask(hub, tls)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return unknown(&error.to_string()),
         Err(_elapsed) => return unknown("no answer in time"),
@@ -50,12 +53,26 @@ fn judge(ours: UnixMs, hub: UnixMs) -> Finding {
     }
 }
 
-async fn ask(hub: &str) -> std::io::Result<String> {
-    let mut socket = TcpStream::connect(hub).await?;
+async fn ask(hub: &str, tls: Option<&ClientTls>) -> io::Result<String> {
+    let Some(hub) = hub.strip_prefix("https://") else {
+        let hub = hub.strip_prefix("http://").unwrap_or(hub);
+        return ask_on(TcpStream::connect(hub).await?, hub).await;
+    };
+    let tls = match tls {
+        Some(tls) => tls.clone(),
+        None => ClientTls::load(ClientTlsFiles::default()).map_err(io::Error::other)?,
+    };
+    let host = hub.rsplit_once(':').map_or(hub, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    ask_on(tls.connect(host, TcpStream::connect(hub).await?).await?, hub).await
+}
+
+async fn ask_on(mut stream: impl AsyncRead + AsyncWrite + Unpin, hub: &str) -> io::Result<String> {
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {hub}\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await?;
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut answer = Vec::new();
-    socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -24,10 +25,14 @@ pub struct CertificateFacts {
 /// # Errors
 /// [`TlsError`].
 pub fn facts(path: &Path) -> Result<CertificateFacts, TlsError> {
-    let all = files::certificates(path)?;
+    facts_of(&files::certificates(path)?, path)
+}
+
+/// Of the first certificate of a chain that was read from `path`.
+pub(super) fn facts_of(chain: &[CertificateDer<'_>], path: &Path) -> Result<CertificateFacts, TlsError> {
     let nothing = || TlsError::Nothing { path: path.to_owned(), what: "X.509 certificate" };
     let (_, certificate) =
-        all.first().and_then(|der| X509Certificate::from_der(der).ok()).ok_or_else(nothing)?;
+        chain.first().and_then(|der| X509Certificate::from_der(der).ok()).ok_or_else(nothing)?;
     let ms = |seconds: i64| UnixMs(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000));
     let validity = certificate.validity();
     let alternatives = certificate.subject_alternative_name().ok().flatten();

@@ -53,6 +53,12 @@ pub enum TlsError {
         /// As rustls says.
         problem: String,
     },
+    /// Not yet, or no more.
+    #[error("{}: this certificate is not valid at this time; look at its dates with the check command", path.display())]
+    NotValidNow {
+        /// Which.
+        path: PathBuf,
+    },
     /// One without the other.
     #[error("{section}.tls_cert_file and {section}.tls_key_file go together")]
     Half {

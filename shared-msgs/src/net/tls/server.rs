@@ -5,9 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
-use super::{CertFiles, TlsError, facts, files, provider};
+use super::certificate::{CertificateFacts, facts_of};
+use super::{CertFiles, TlsError, files, provider};
 use crate::clock::UnixMs;
 
 /// What a listener is made of.
@@ -29,6 +31,7 @@ pub struct ServerTls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
+    not_before: UnixMs,
     expires_at: UnixMs,
 }
 
@@ -45,9 +48,12 @@ impl ServerTls {
     /// Reads the files again, for connections to come. On an error all stays as it was.
     ///
     /// # Errors
-    /// [`TlsError`].
-    pub fn reload(&self) -> Result<(), TlsError> {
+    /// [`TlsError`]; of a certificate that clients would refuse `now`, too.
+    pub fn reload(&self, now: UnixMs) -> Result<(), TlsError> {
         let fresh = Current::read(&self.files)?;
+        if now < fresh.not_before || fresh.expires_at < now {
+            return Err(TlsError::NotValidNow { path: self.files.identity.cert.clone() });
+        }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -69,13 +75,18 @@ impl ServerTls {
 
 impl Current {
     fn read(files: &ServerTlsFiles) -> Result<Self, TlsError> {
-        let expires_at = facts(&files.identity.cert)?.not_after;
-        Ok(Self { config: Arc::new(config(files)?), expires_at })
+        let (chain, key) = files.identity.read()?;
+        let CertificateFacts { not_before, not_after, .. } = facts_of(&chain, &files.identity.cert)?;
+        let config = Arc::new(config(files, chain, key)?);
+        Ok(Self { config, not_before, expires_at: not_after })
     }
 }
 
-fn config(files: &ServerTlsFiles) -> Result<ServerConfig, TlsError> {
-    let (chain, key) = files.identity.read()?;
+fn config(
+    files: &ServerTlsFiles,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, TlsError> {
     let unusable = |path: &PathBuf, error: String| TlsError::Unusable { path: path.clone(), problem: error };
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

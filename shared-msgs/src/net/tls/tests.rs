@@ -9,6 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::clock::UnixMs;
+
+/// In the year 2026; certificates are good from 1975 on unless a test says otherwise.
+const NOW: UnixMs = UnixMs(1_767_225_600_000);
 
 /// An authority in a folder of its own.
 pub(crate) struct Pki {
@@ -32,8 +36,13 @@ impl Pki {
 
     /// Writes a fresh certificate for `name`, over an older one.
     fn issue(&self, name: &str) -> CertFiles {
+        self.issue_with(name, |_| {})
+    }
+
+    fn issue_with(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> CertFiles {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.authority).unwrap();
         let files =
             CertFiles { cert: self.path(&format!("{name}.pem")), key: self.path(&format!("{name}.key")) };
@@ -119,13 +128,26 @@ async fn reading_again_changes_all_or_nothing() {
     let first = seen().await;
     let files = pki.issue("hub.example");
     assert_eq!(seen().await, first, "nobody has asked yet");
-    server.reload().unwrap();
+    server.reload(NOW).unwrap();
     let second = seen().await;
     assert_ne!(second, first);
     write_private(&files.key, &KeyPair::generate().unwrap().serialize_pem());
-    let error = server.reload().unwrap_err().to_string();
+    let error = server.reload(NOW).unwrap_err().to_string();
     assert!(error.contains("hub.example.key"), "{error}");
     assert_eq!(seen().await, second);
+}
+
+#[tokio::test]
+async fn a_certificate_that_clients_would_refuse_does_not_replace_a_good_one() {
+    let pki = Pki::new();
+    let server = pki.server("hub.example");
+    let good = server.expires_at();
+    pki.issue_with("hub.example", |params| params.not_after = rcgen::date_time_ymd(2025, 12, 31));
+    assert!(matches!(server.reload(NOW), Err(TlsError::NotValidNow { .. })));
+    pki.issue_with("hub.example", |params| params.not_before = rcgen::date_time_ymd(2026, 1, 2));
+    assert!(matches!(server.reload(NOW), Err(TlsError::NotValidNow { .. })));
+    assert_eq!(server.expires_at(), good);
+    shake(&server, &pki.client(), "hub.example").await.unwrap();
 }
 
 #[test]
