@@ -46,6 +46,7 @@ impl Metrics {
         let (logins, requests) = (Family::default(), Family::default());
         registry.register("hub_logins", "Logins by their answer's code", logins.clone());
         registry.register("hub_http_requests", "HTTP requests by route and status", requests.clone());
+        registry.register_collector(Box::new(LogLines));
         Self { registry, logins, requests }
     }
 
@@ -98,6 +99,16 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[derive(Debug)]
+struct LogLines;
+
+impl Collector for LogLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Log lines not written because strangers caused too many";
+        counter(&mut encoder, "hub_log_lines_limited", help, shared_msgs::log_limit::dropped())
     }
 }
 

@@ -45,6 +45,14 @@ macro_rules! note {
 }
 use note;
 
+/// As `note!`, within a bound: for what anybody can cause again and again.
+macro_rules! note_limited {
+    ($gate:expr, $level:ident, $name:literal, $($field:tt)+) => {
+        shared_msgs::limited!($level, target: "handover", server_id = %$gate.config.server, $($field)+, $name)
+    };
+}
+use note_limited;
+
 /// See the module's documentation.
 pub struct Gate {
     config: GateConfig,

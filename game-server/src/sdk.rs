@@ -209,6 +209,11 @@ impl GameServer {
         self.0.stats.refused(code)
     }
 
+    /// Counts a client that was refused before it could ask.
+    pub(crate) fn count_refused(&self, code: Code) {
+        self.0.stats.count(Err(code));
+    }
+
     /// Messages to the hub that are not sent yet.
     pub fn messages_waiting(&self) -> usize {
         self.0.link.waiting()

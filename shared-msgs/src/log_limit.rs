@@ -1,10 +1,10 @@
 //! A bound on log lines that strangers can cause.
 //!
-//! Owns one allowance per place in the code; what exceeds it is counted and told with the next line that passes. Not for what an
+//! Owns one allowance per place in the code; what exceeds it is counted, and told with the next line that passes. Not for what an
 //! authenticated peer does within its own bounds: those lines are never dropped. Invariant: one place writes at most
 //! [`BURST`] lines at once and [`PER_SECOND`] a second.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
@@ -15,6 +15,12 @@ pub const BURST: u32 = 50;
 pub const PER_SECOND: u32 = 5;
 
 static LIFTED: AtomicBool = AtomicBool::new(false);
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that this process has not written since its start, of all places together.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
 
 /// From now on this process drops no line. For tests, which wait for lines by name.
 pub fn lift() {
@@ -44,7 +50,11 @@ impl LogLimit {
         if LIFTED.load(Ordering::Relaxed) {
             return Some(0);
         }
-        self.pass_at(Instant::now())
+        let passed = self.pass_at(Instant::now());
+        if passed.is_none() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        passed
     }
 
     fn pass_at(&self, now: Instant) -> Option<u64> {
@@ -65,7 +75,7 @@ impl LogLimit {
     }
 }
 
-/// Logs as `tracing` does, `limited!(warn, target: "net", field, "event.name")`, within this place's own [`LogLimit`].
+/// Logs as `tracing` does, with the level as its first argument and `target:` as its second, within this place's own [`LogLimit`].
 #[macro_export]
 macro_rules! limited {
     ($level:ident, target: $target:literal, $($rest:tt)+) => {{
@@ -82,6 +92,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn what_is_dropped_is_counted_for_the_whole_process() {
+        let (limit, before) = (LogLimit::new(), dropped());
+        let tries: u64 = 1_000;
+        let passed = (0..tries).filter_map(|_| limit.pass()).count() as u64;
+        assert!(passed >= u64::from(BURST) && passed < tries, "{passed}");
+        assert!(dropped() - before >= tries - passed);
+    }
 
     #[test]
     fn a_flood_is_cut_down_and_what_was_dropped_is_told() {

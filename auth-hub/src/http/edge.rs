@@ -12,7 +12,8 @@ use axum::extract::{ConnectInfo, FromRequest as _, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use tracing::{debug, error, warn};
+use shared_msgs::limited;
+use tracing::debug;
 
 use super::BODY_BYTES_MAX;
 use super::presence::Peer;
@@ -30,11 +31,11 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
         Ok(Ok(response)) => response,
         // What it panicked with may hold anything: the hook has printed it, here it is dropped.
         Ok(Err(_panic)) => {
-            error!(target: "http", route, "http.panicked");
+            limited!(error, target: "http", route, "http.panicked");
             Problem::new(Kind::Internal).into_response()
         }
         Err(_elapsed) => {
-            warn!(target: "http", route, "http.deadline");
+            limited!(warn, target: "http", route, "http.deadline");
             Problem::busy().into_response()
         }
     };

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
+use shared_msgs::limited;
 use tracing::{Instrument as _, Span, debug, info, warn};
 
 use super::extract::{Body, FromAddress};
@@ -65,7 +66,7 @@ pub(super) async fn login(
     result.unwrap_or_else(|problem| {
         // With a handover id, it was logged where the handover failed.
         if problem.handover().is_none() {
-            info!(target: "handover", code = problem.kind.code(), "login.refused");
+            limited!(info, target: "handover", code = problem.kind.code(), "login.refused");
         }
         problem.into_response()
     })

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared_msgs::ids::HandoverId;
-use tracing::error;
+use shared_msgs::limited;
 
 use crate::accounts::admin::AdminError;
 use crate::accounts::{PoolError, StoreError};
@@ -261,7 +261,7 @@ impl Problem {
     /// A fault of our own: the log has it all, the client nothing of it.
     pub(super) fn internal(err: &dyn std::error::Error) -> Self {
         let cause = err.source().map(tracing::field::display);
-        error!(target: "http", error = %err, cause, "http.failed");
+        limited!(error, target: "http", error = %err, cause, "http.failed");
         Self::new(Kind::Internal)
     }
 

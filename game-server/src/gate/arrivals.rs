@@ -12,21 +12,24 @@ use super::deadlines::Due;
 use super::delayed::{Park, Parked};
 use super::marks::Closed;
 use super::types::{Effect, Refused, Ticket, Welcome};
-use super::{Gate, Standing, note};
+use super::{Gate, Standing, note, note_limited};
 
 impl Gate {
     pub(super) fn on_arrive(&mut self, ticket: Ticket, token: &str, now: Now) {
-        note!(self, info, "client.arrived", ticket = ticket.0);
+        note_limited!(self, info, "client.arrived", ticket = ticket.0);
         if let Some(code) = self.shut() {
-            return self.refuse(ticket, code, None);
+            return self.turn_away(ticket, code, None);
         }
         let genuine = match self.config.tag.verify(token, now.unix) {
             Ok(genuine) => genuine,
-            Err(TokenError::NotGenuine) => return self.refuse(ticket, Code::TokenNotGenuine, None),
-            Err(TokenError::Expired) => return self.refuse(ticket, Code::TokenExpired, None),
+            Err(TokenError::NotGenuine) => return self.turn_away(ticket, Code::TokenNotGenuine, None),
+            Err(TokenError::Expired) => return self.turn_away(ticket, Code::TokenExpired, None),
         };
         match self.standing(genuine.hash) {
-            Standing::Closed(closed, handover) => self.refuse(ticket, closed.code(), handover),
+            Standing::Closed(closed, handover) if self.marks.is_first_shown(genuine.hash) => {
+                self.refuse(ticket, closed.code(), handover);
+            }
+            Standing::Closed(closed, handover) => self.turn_away(ticket, closed.code(), handover),
             Standing::Unknown => self.park(ticket, genuine, now),
             Standing::Held if self.must_wait(genuine.hash) => self.park(ticket, genuine, now),
             Standing::Held => self.redeem(ticket, genuine.hash, now),
@@ -61,10 +64,13 @@ impl Gate {
                 let handover_id = handover.map(tracing::field::display);
                 if let Some(older) = replaced {
                     self.deadlines.cancel(older.deadline, Due::Unpark(older.ticket));
-                    note!(self, info, "client.replaced", ticket = older.ticket.0, token_hash = %hash, handover_id);
-                    self.refuse(older.ticket, Code::ConnectedElsewhere, handover);
+                    // One token, shown over and over while it waits.
+                    note_limited!(self, info, "client.replaced", ticket = older.ticket.0, token_hash = %hash, handover_id);
+                    self.turn_away(older.ticket, Code::ConnectedElsewhere, handover);
+                    note_limited!(self, info, "client.parked", ticket = ticket.0, token_hash = %hash, handover_id);
+                } else {
+                    note!(self, info, "client.parked", ticket = ticket.0, token_hash = %hash, handover_id);
                 }
-                note!(self, info, "client.parked", ticket = ticket.0, token_hash = %hash, handover_id);
                 self.out.push(Effect::Delayed { ticket, deadline });
             }
         }
@@ -131,6 +137,12 @@ impl Gate {
 
     pub(super) fn refuse(&mut self, ticket: Ticket, code: Code, handover: Option<HandoverId>) {
         note!(self, info, "client.refused", ticket = ticket.0, code = %code, handover_id = handover.map(display));
+        self.out.push(Effect::Verdict { ticket, verdict: Err(Refused { code, handover }) });
+    }
+
+    /// As [`Gate::refuse`], where anybody can be refused as often as they come: without a genuine token, or with one used up before.
+    fn turn_away(&mut self, ticket: Ticket, code: Code, handover: Option<HandoverId>) {
+        note_limited!(self, info, "client.refused", ticket = ticket.0, code = %code, handover_id = handover.map(display));
         self.out.push(Effect::Verdict { ticket, verdict: Err(Refused { code, handover }) });
     }
 

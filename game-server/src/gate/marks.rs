@@ -38,6 +38,8 @@ pub(super) struct Mark {
     pub(super) handover: Option<HandoverId>,
     /// When it may be forgotten.
     pub(super) until: Mono,
+    /// Whether a client has shown its token since.
+    shown: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -70,6 +72,11 @@ impl Marks {
         self.closed.get(&hash).copied()
     }
 
+    /// Whether its token is shown for the first time since it was closed.
+    pub(super) fn is_first_shown(&mut self, hash: TokenHash) -> bool {
+        self.closed.get_mut(&hash).is_some_and(|mark| !std::mem::replace(&mut mark.shown, true))
+    }
+
     /// Whether one more hash may be opened or closed. Each held grant has its mark reserved.
     pub(super) fn has_room(&self, held: usize) -> bool {
         self.closed.len() + held < self.max
@@ -84,7 +91,7 @@ impl Marks {
         now: Now,
     ) -> Mono {
         let until = now.mono + limits::CLOSED_LIFE;
-        self.closed.insert(hash, Mark { closed, handover, until });
+        self.closed.insert(hash, Mark { closed, handover, until, shown: false });
         until
     }
 

@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     async fn run(mut self) -> Result<(), Gone> {
         let hello = match self.hello().await? {
             Ok(hello) => hello,
-            Err(code) => return self.refuse(code, None).await,
+            Err(code) => return self.turn_away(code).await,
         };
         let Some(slot) = self.let_in(hello).await? else { return Ok(()) };
         let handler = Arc::clone(&self.context.handler);
@@ -90,6 +90,12 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     async fn refuse(&mut self, code: Code, handover: Option<HandoverId>) -> Result<(), Gone> {
         write(&mut self.writer, &ServerFrame::refused(code, handover)).await?;
         Ok(close(&mut self.writer).await?)
+    }
+
+    /// Refuses a client that the gate has not judged.
+    async fn turn_away(&mut self, code: Code) -> Result<(), Gone> {
+        self.context.game.count_refused(code);
+        self.refuse(code, None).await
     }
 
     async fn hello(&mut self) -> Result<Result<frames::Hello, Code>, Gone> {
@@ -121,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
                 gone = self.reader.gone() => {
                     drop(redeeming);
                     if matches!(gone, ReadError::Frame(_)) {
-                        self.refuse(Code::MalformedHello, None).await?;
+                        self.turn_away(Code::MalformedHello).await?;
                     }
                     return Err(gone.into());
                 }

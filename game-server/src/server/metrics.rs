@@ -69,6 +69,11 @@ impl Collector for Standing {
                 self.0.messages_refused(),
             ),
             ("redeemed", "Tokens redeemed", self.0.redeemed()),
+            (
+                "log_lines_limited",
+                "Log lines not written because strangers caused too many",
+                shared_msgs::log_limit::dropped(),
+            ),
         ];
         for (name, help, value) in counters {
             let counter = ConstCounter::new(value);

@@ -5,17 +5,13 @@ use std::time::Duration;
 
 use hub_tests::site::PATIENCE;
 use shared_msgs::frames::{self, ClientFrame};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout};
 
 use crate::crowd::{HALF_CONNECT, HALF_HEAD, HALF_HELLO, HALF_TLS, SLOW_BODY};
-use crate::rig::{Edge, Stage};
-
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-type Stream = Box<dyn Duplex>;
+use crate::rig::{Edge, Stage, Stream};
 
 async fn dial(stage: &Stage, edge: Edge) -> Stream {
     let stream = TcpStream::connect(stage.addr(edge)).await.unwrap();

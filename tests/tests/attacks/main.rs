@@ -9,6 +9,7 @@
     reason = "a test may panic, and prints what it measured"
 )]
 
+mod bytes;
 mod crowd;
 mod floods;
 mod half_open;

@@ -9,6 +9,7 @@ use hub_tests::hub::{PASSWORD, metric};
 use hub_tests::pki::Pki;
 use hub_tests::site::{HubProcess, PATIENCE, ServerProcess, Site};
 use shared_msgs::net::tls::ClientTls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,12 @@ pub(crate) const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 200
 
 /// A setting of a process.
 pub(crate) type Setting = (&'static str, String);
+
+/// A socket, with TLS on it or without.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+/// See [`Duplex`].
+pub(crate) type Stream = Box<dyn Duplex>;
 
 /// See the module.
 pub(crate) struct Stage {

@@ -57,12 +57,14 @@ fn logged(code: &str) -> Vec<(String, String)> {
         let name_of = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let name = &code[..at][code[..at].rfind(|c| !name_of(c)).map_or(0, |i| i + 1)..];
         let (words, texts) = arguments(&code[at + 2..]);
+        let word = |n: usize| words.get(n).map(String::as_str);
         let level = match name {
-            "note" => words.get(1).map(String::as_str),
-            "limited" => words.first().map(String::as_str),
+            "note" | "note_limited" => word(1),
+            "limited" => word(0),
             _ => Some(name),
         };
-        if let (Some(level), Some(text)) = (level.filter(|level| LEVELS.contains(level)), texts.first()) {
+        let level = level.filter(|level| LEVELS.contains(level));
+        if let (Some(level), Some(text)) = (level, texts.first()) {
             found.push((level.to_owned(), text.clone()));
         }
     }
@@ -110,10 +112,10 @@ fn macros_are_read_as_they_are_written() {
             target: "x", ?filter,
             "c \" d"
         );
-        note!(self, debug, "e.f", n = 1); limited!(info, target: "x", n = 1, "g.h"); println!("no"); warn!(target: "x", %error);"#;
+        note!(self, debug, "e.f", n = 1); limited!(warn, target: "x", n, "g.h"); println!("no"); warn!(target: "x", %error);"#;
     let found = logged(code);
     let found: Vec<_> = found.iter().map(|(level, text)| (level.as_str(), text.as_str())).collect();
-    assert_eq!(found, [("info", "a.b"), ("warn", "c \" d"), ("debug", "e.f"), ("info", "g.h")]);
+    assert_eq!(found, [("info", "a.b"), ("warn", "c \" d"), ("debug", "e.f"), ("warn", "g.h")]);
 }
 
 #[test]
