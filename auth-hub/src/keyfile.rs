@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use shared_msgs::keys::{FleetKeys, KeyError};
+use shared_msgs::keys::{FleetKeys, KeyError, is_key_text};
 use shared_msgs::process::io_remedy;
 use shared_msgs::rng::Rng;
 use zeroize::Zeroizing;
@@ -26,6 +26,11 @@ pub enum KeyFileError {
         /// Why.
         source: io::Error,
     },
+    /// A key where its path should be; a file of that name would give it away.
+    #[error(
+        "keys.fleet_key_file holds a key and not the path of its file: put the key into a file (chmod 600) and name that"
+    )]
+    KeyForPath,
     /// Not a file.
     #[error("fleet key file {} is not a regular file: name a file, or a path where one can be made", path.display())]
     NotAFile {
@@ -82,7 +87,13 @@ pub fn load_or_create(path: &Path, rng: &dyn Rng) -> Result<FleetKeys, KeyFileEr
 /// # Errors
 /// [`KeyFileError`].
 pub(crate) fn load(path: &Path) -> Result<FleetKeys, KeyFileError> {
-    let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::NotFound && is_key_text(&path.to_string_lossy()) {
+            KeyFileError::KeyForPath
+        } else {
+            KeyFileError::Io { path: path.to_owned(), source }
+        }
+    };
     // Before it is opened: to open a pipe waits for who writes into it.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(KeyFileError::NotAFile { path: path.to_owned() });

@@ -206,6 +206,18 @@ mod tests {
     }
 
     #[test]
+    fn debug_shows_no_secret() {
+        let mut config = config("a:1");
+        let password = Secret::new("hunter2".to_owned());
+        config.broker_login = Some(BrokerLogin { user: "alpha".to_owned(), password });
+        let line = config.key.to_line();
+        let key = line.rsplit('.').next().unwrap();
+        let hello = crate::slot::Hello { token: "hunter2".to_owned(), ..Default::default() };
+        let shown = format!("{config:?} {hello:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains(key), "{shown}");
+    }
+
+    #[test]
     fn every_bound_has_a_named_error() {
         let refused = |change: fn(&mut Config)| {
             let mut config = config("a:1");

@@ -107,6 +107,11 @@ pub enum KeyError {
     ServerLine,
 }
 
+/// Whether a text begins as our keys do. Asked where a path is wanted, before it is quoted as one.
+pub fn is_key_text(text: &str) -> bool {
+    ["hub-fleet-1.", "hub-server-1."].iter().any(|start| text.trim_start().starts_with(start))
+}
+
 struct FleetKey {
     epoch: u8,
     secret: Secret,

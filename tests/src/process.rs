@@ -215,6 +215,27 @@ impl Process {
         self.log.clone()
     }
 
+    /// All that it has logged, and what it printed after its `READY` line; for one that has ended.
+    ///
+    /// # Errors
+    /// When something still holds its output open.
+    pub async fn last_words(&mut self) -> anyhow::Result<String> {
+        let mut said = String::new();
+        let all = async {
+            while let Some(line) = self.stdout.next_line().await? {
+                said.push_str(&line);
+                said.push('\n');
+            }
+            // The sender goes when nothing more can come.
+            while self.log.changed().await.is_ok() {}
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(START_TIME, all)
+            .await
+            .with_context(|| format!("{} goes on talking", self.name))??;
+        Ok(said + &self.log.borrow().join("\n"))
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors

@@ -186,6 +186,12 @@ mod tests {
     }
 
     #[test]
+    fn debug_shows_no_hash() {
+        let phc = phc("$argon2id$v=19$m=8,t=1,p=1").unwrap();
+        assert_eq!(format!("{phc:?}"), "Phc(..)");
+    }
+
+    #[test]
     fn costs_of_a_hash_are_bounded() {
         assert!(phc("$argon2id$v=19$m=131072,t=4,p=16").is_ok());
         assert!(phc("$argon2i$v=16$m=8,t=16,p=1").is_ok());

@@ -87,6 +87,14 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// A key where the path of its file should be.
+    #[error(
+        "`{name}_file` holds a key and not the path of its file: put the key into a file (chmod 600) and name that, or set `{name}`"
+    )]
+    SecretForFile {
+        /// The setting.
+        name: &'static str,
+    },
     /// A secret's file is none, nor a pipe.
     #[error("`{name}_file` {} is a folder or a device: name a file that holds the secret", path.display())]
     NoSecretFile {

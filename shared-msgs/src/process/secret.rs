@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use super::config::ConfigError;
+use crate::keys::is_key_text;
 
 /// A secret file is read up to this size: no key or password is longer.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -70,7 +71,13 @@ pub fn resolve(
 }
 
 fn read(name: &'static str, path: &Path) -> Result<Secret, ConfigError> {
-    let failed = |source| ConfigError::SecretFile { name, path: path.to_owned(), source };
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::NotFound && is_key_text(&path.to_string_lossy()) {
+            ConfigError::SecretForFile { name }
+        } else {
+            ConfigError::SecretFile { name, path: path.to_owned(), source }
+        }
+    };
     // Before it is opened: to open a pipe waits for who writes into it.
     judge(name, path, &std::fs::metadata(path).map_err(failed)?)?;
     let file = File::open(path).map_err(failed)?;
@@ -156,6 +163,15 @@ mod tests {
         for path in ["/", "/dev/null"] {
             let error = resolve(None, Some(path.into()), "key").unwrap_err();
             assert!(matches!(error, ConfigError::NoSecretFile { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_place_of_its_path_is_not_quoted() {
+        for path in ["hub-server-1.alpha.1.1.hunter2", " hub-fleet-1.1.hunter2"] {
+            let error = resolve(None, Some(path.into()), "key").unwrap_err();
+            assert!(matches!(error, ConfigError::SecretForFile { name: "key" }), "{error}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
     }
 

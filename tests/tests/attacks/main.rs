@@ -15,3 +15,4 @@ mod floods;
 mod half_open;
 mod loris;
 mod rig;
+mod secrets;

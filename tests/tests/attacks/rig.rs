@@ -89,7 +89,17 @@ impl Stage {
 
     /// Another game server, whose way to the broker is through this port.
     pub(crate) async fn server(&self, id: &str, broker: u16) -> anyhow::Result<ServerProcess> {
-        Ok(server(&self.site, self.pki.as_ref(), id, broker, &[]).await?.0)
+        self.server_with(id, broker, &[]).await
+    }
+
+    /// As [`Stage::server`], with settings that win.
+    pub(crate) async fn server_with(
+        &self,
+        id: &str,
+        broker: u16,
+        more: &[Setting],
+    ) -> anyhow::Result<ServerProcess> {
+        Ok(server(&self.site, self.pki.as_ref(), id, broker, more).await?.0)
     }
 
     pub(crate) fn addr(&self, edge: Edge) -> SocketAddr {
@@ -208,10 +218,10 @@ async fn server(
     }
     settings.extend_from_slice(more);
     let server = site.server(id, &format!("localhost:{broker}"), &settings).await?;
-    let line = server.process.logged(&["\"server.ready\""], PATIENCE).await?;
-    let line: serde_json::Value = serde_json::from_str(&line)?;
-    let metrics = line["metrics"].as_str().unwrap_or_default();
-    let metrics = metrics.trim_start_matches("Some(").trim_end_matches(')').parse().context("no metrics")?;
+    let line = server.process.logged(&["server.ready", "metrics"], PATIENCE).await?;
+    // As JSON or as text.
+    let metrics = line.split_once("Some(").and_then(|(_, rest)| rest.split_once(')'));
+    let metrics = metrics.context("no metrics")?.0.parse()?;
     Ok((server, metrics))
 }
 
