@@ -7,7 +7,7 @@ use shared_msgs::frames::{self, ClientFrame};
 use tokio::time::{Instant, timeout};
 
 use crate::crowd::{Crowd, Manner};
-use crate::rig::{Edge, Stage};
+use crate::rig::{self, Edge, Stage};
 
 /// A log may grow by so much a minute, whatever strangers do.
 const LOG_BYTES_PER_MINUTE_MAX: u64 = 1_000_000;
@@ -46,6 +46,7 @@ fn pipelined(request: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_that_opens_all_it_can_is_alone_with_that() -> anyhow::Result<()> {
     const SOCKETS: u32 = 1_000;
+    let _alone = rig::alone().await;
     let of_alpha = [("GAME_SERVER__GAME__CONNECTIONS_PER_ADDRESS_MAX", "64".to_owned())];
     let stage = Stage::start(false, &[], &of_alpha).await?;
     stage.newcomers("before").await?;
@@ -115,6 +116,7 @@ async fn a_flood_at_every_edge_writes_no_more_than_a_megabyte_of_log_a_minute() 
 }
 
 async fn flood_the_logs(tls: bool) -> anyhow::Result<()> {
+    let _alone = rig::alone().await;
     // As shipped, but for who may log in how often: a flood from many addresses meets no throttle but that of the names.
     let stage = Stage::start(tls, &[], &[]).await?;
     let bad_login = post("/auth/login", r#"{"login":"nobody","password":"not the password"}"#);

@@ -1,7 +1,7 @@
 //! Ten thousand sockets that hang, against each edge, with TLS and without: mute, or stuck half-way through their first word.
 
 use crate::crowd::{Crowd, HALF_CONNECT, HALF_HEAD, HALF_HELLO, HALF_TLS, Manner, SLOW_BODY};
-use crate::rig::{Edge, Stage};
+use crate::rig::{self, ELSEWHERE, Edge, Stage};
 
 /// Crowd processes against an edge.
 const CROWDS: u8 = 4;
@@ -20,6 +20,7 @@ fn places(edge: Edge) -> u64 {
 }
 
 async fn under_siege(tls: bool) -> anyhow::Result<()> {
+    let _alone = rig::alone().await;
     let stage = Stage::start(tls, &[], &[]).await?;
     stage.newcomers("before").await?;
     stage.is_quiet().await?;
@@ -39,15 +40,16 @@ async fn under_siege(tls: bool) -> anyhow::Result<()> {
                 _ if n % 2 == 0 => half,
                 _ => b"",
             };
-            // The first of each edge shares an address with everybody honest. Some never come again, some always do.
+            // The first of each edge shares an address with everybody honest who is near. Some never come again, some always do; among
+            // those who share one's address that would be a race for who speaks first.
             let net = if n == 0 { 0 } else { at * CROWDS + n };
-            let pace = if n < 2 { "return" } else { "hold" };
+            let pace = if n % 2 == 1 { "return" } else { "hold" };
             let manner = Manner { pace, say, count: SOCKETS, addresses: (ADDRESSES, net) };
             crowds.push(Crowd::start(stage.addr(edge), manner)?);
         }
     }
     // From the first of them on.
-    stage.newcomers("early").await?;
+    stage.newcomer("early", ELSEWHERE).await?;
     for crowd in &mut crowds {
         crowd.is_there().await?;
     }

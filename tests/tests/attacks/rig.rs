@@ -15,6 +15,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 const HOSTS: [&str; 2] = ["localhost", "127.0.0.1"];
+/// Where crowds may be, too.
+const NEAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// An address that no crowd has.
 pub(crate) const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 200, 7, 7));
 
@@ -55,6 +57,12 @@ impl Edge {
             Self::Game => ("game_server_", "game"),
         }
     }
+}
+
+/// Held by tests whose crowds leave the machine no time for another's.
+pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
 }
 
 /// A moment every twentieth of a second, for what can only be asked again and again.
@@ -139,22 +147,24 @@ impl Stage {
         Ok(game)
     }
 
-    /// Somebody logs in and plays, and a game server joins: from 127.0.0.1, then from an address of their own.
+    /// Newcomers from 127.0.0.1, then from an address of their own.
     pub(crate) async fn newcomers(&self, name: &str) -> anyhow::Result<()> {
-        for (from, at) in [("near", None), ("far", Some(ELSEWHERE))] {
-            let mut ways = Vec::new();
-            for edge in Edge::ALL {
-                ways.push(Relay::start(self.addr(edge), at).await?);
-            }
-            let of = |edge: Edge| ways[edge as usize].port;
-            let login = format!("{name}-{from}");
-            let ticket = self.ticket(&login, of(Edge::Http)).await.context(login.clone())?;
-            let mut game = self.enter(ticket, of(Edge::Game)).await.context(login.clone())?;
-            ensure!(game.ask(b"hello").await? == b"hello");
-            let server = self.server(&login, of(Edge::Mqtt)).await?;
-            self.hub.has(&login).await.with_context(|| server.process.tail())?;
+        self.newcomer(&format!("{name}-near"), NEAR).await?;
+        self.newcomer(&format!("{name}-far"), ELSEWHERE).await
+    }
+
+    /// Somebody logs in and plays, and a game server joins.
+    pub(crate) async fn newcomer(&self, login: &str, from: IpAddr) -> anyhow::Result<()> {
+        let mut ways = Vec::new();
+        for edge in Edge::ALL {
+            ways.push(Relay::start(self.addr(edge), Some(from)).await?);
         }
-        Ok(())
+        let of = |edge: Edge| ways[edge as usize].port;
+        let ticket = self.ticket(login, of(Edge::Http)).await.with_context(|| login.to_owned())?;
+        let mut game = self.enter(ticket, of(Edge::Game)).await.with_context(|| login.to_owned())?;
+        ensure!(game.ask(b"hello").await? == b"hello");
+        let server = self.server(login, of(Edge::Mqtt)).await?;
+        self.hub.has(login).await.with_context(|| server.process.tail())
     }
 
     /// A number of an edge's listener: its name without prefix, and the labels after `listener`.

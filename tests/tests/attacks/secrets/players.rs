@@ -254,7 +254,7 @@ async fn no_secret_of_players_and_servers_is_in_any_log() -> anyhow::Result<()> 
     ensure!(hashes >= 3, "ada, bob and odd have {hashes} hashes");
 
     let lines = |process: &Process, words: &[&str]| process.count_logged(words);
-    ensure!(lines(&stage.hub.process, &["\"TRACE\"", "\"rumqttd::"]) > 0, "the hub is not at trace");
+    ensure!(lines(&stage.hub.process, &["\"TRACE\"", "\"target\":\"rumqttd"]) > 0, "the hub is not at trace");
     ensure!(lines(&stage.hub.process, &["\"DEBUG\"", "\"http.request\""]) > 20, "the hub is not at debug");
     ensure!(lines(&stage.alpha.process, &["\"DEBUG\"", "connection.closed"]) > 0, "alpha is not at debug");
     stopped(&mut hunt, "hub", &mut stage.hub.process).await?;
