@@ -12,10 +12,8 @@ use shared_msgs::process::check::{Finding, certificates};
 use shared_msgs::process::{check_filter, explain};
 
 use crate::config::{Config, LoadError};
+use crate::hub::DESCRIPTORS_SPARE;
 use crate::sole;
-
-/// Descriptors beyond those of connections: the database's files, listeners, the hub's own link, what the runtime needs.
-const DESCRIPTORS_SPARE: u64 = 64;
 
 /// Looks at everything, in the order in which a start would meet it.
 pub async fn findings(loaded: Result<&Config, &LoadError>, now: UnixMs) -> Vec<Finding> {

@@ -12,7 +12,7 @@ use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::{self, BrokerAddr, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
 use shared_msgs::net::tls::{ServerTls, ServerTlsFiles, TlsError};
 use shared_msgs::net::{self, Door, DoorConfig, Listener};
-use shared_msgs::process::{Lifecycle, io_remedy};
+use shared_msgs::process::{Lifecycle, descriptors, io_remedy};
 use shared_msgs::rng::Rng;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,9 @@ use crate::sole::{self, Sole, SoleError};
 
 /// Open connections of probes and scrapes.
 const OPERATORS_CONNECTIONS_MAX: usize = 64;
+/// Descriptors beyond those of players and game servers: the operators', the database's files, listeners, the hub's own link, what the
+/// runtime needs.
+pub(crate) const DESCRIPTORS_SPARE: u64 = OPERATORS_CONNECTIONS_MAX as u64 + 64;
 
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -130,18 +133,20 @@ impl Hub {
         let passwords = Arc::new(PasswordPool::start(pool, &watched(lifecycle, "passwords"), &rng, &clock)?);
         let load = |files: Option<ServerTlsFiles>| files.map(ServerTls::load).transpose();
         let (http_tls, mqtt_tls) = (load(config.http.tls()?)?, load(config.mqtt.tls()?)?.map(Arc::new));
+        let wanted = [config.http.connections_max, config.mqtt.connections_max];
+        let [http_max, mqtt_max] = descriptors::share(DESCRIPTORS_SPARE, wanted);
         let broker_config = BrokerConfig {
             listen: config.mqtt.listen,
             tls: mqtt_tls.clone(),
-            connections_max: config.mqtt.connections_max,
+            connections_max: mqtt_max,
             per_address_max: config.mqtt.connections_per_address_max,
-            servers_max: config.mqtt.servers_max,
+            servers_max: config.mqtt.servers_max.min(mqtt_max),
             ..BrokerConfig::default()
         };
         let broker = Broker::bind(broker_config, keys.clone()).await?;
         let door = DoorConfig {
             name: "http",
-            connections_max: config.http.connections_max,
+            connections_max: http_max,
             per_address_max: config.http.connections_per_address_max,
             exempt: config.http.trusted_proxies.clone(),
             handshake_timeout: HEAD_TIME,

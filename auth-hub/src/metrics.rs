@@ -121,6 +121,8 @@ impl Collector for PoolGauges {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         gauge(&mut encoder, "hub_argon2_queued", "Password checks that wait", count(gauges.queued))?;
         gauge(&mut encoder, "hub_argon2_in_flight", "Password checks that run", count(gauges.in_flight))?;
+        let help = "Memory that password threads hold";
+        gauge(&mut encoder, "hub_argon2_memory_bytes", help, gauges.memory_bytes)?;
         counter(&mut encoder, "hub_argon2_hashes", "Passwords hashed since the start", gauges.hashes)
     }
 }

@@ -21,7 +21,7 @@ use shared_msgs::ids::ServerId;
 use shared_msgs::limits;
 use shared_msgs::net::tls::{ClientTls, ServerTls};
 use shared_msgs::net::{self, Door, DoorConfig, Listener, require_guard};
-use shared_msgs::process::{ExitReason, Lifecycle};
+use shared_msgs::process::{ExitReason, Lifecycle, descriptors};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -95,9 +95,10 @@ impl ReferenceServer {
             addr: settings.game.listen,
             source,
         })?;
+        let [connections_max] = descriptors::share(check::DESCRIPTORS_SPARE, [settings.connections_max()]);
         let door = Door::new(DoorConfig {
             name: "game",
-            connections_max: settings.connections_max(),
+            connections_max,
             per_address_max: settings.connections_per_address_max(),
             exempt: Vec::new(),
             handshake_timeout: limits::HELLO_DEADLINE,

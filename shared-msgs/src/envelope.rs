@@ -197,7 +197,8 @@ struct Stream {
     id: StreamId,
     /// Position in the order of use; the least is the longest idle.
     used: u64,
-    lanes: [Option<Lane>; Purpose::COUNT],
+    /// Each where it is used: a stream has one or two of them, and a key is large.
+    lanes: [Option<Box<Lane>>; Purpose::COUNT],
 }
 
 /// Opens what one sender seals: a server's streams at a hub, or the hubs' streams at a server.
@@ -279,7 +280,7 @@ impl Opener {
         let lane = &mut stream.lanes[header.purpose.index()];
         if lane.as_ref().is_none_or(|lane| lane.key_name != header.key) {
             let key = server_key.stream_key(header.purpose, header.stream);
-            *lane = Some(Lane { key_name: header.key, key, window: ReplayWindow::default() });
+            *lane = Some(Box::new(Lane { key_name: header.key, key, window: ReplayWindow::default() }));
         }
         if let Some(lane) = lane {
             lane.window.accept(header.seq);

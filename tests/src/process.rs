@@ -40,6 +40,10 @@ pub fn binaries() -> anyhow::Result<PathBuf> {
     if let Some(dir) = &*built {
         return Ok(dir.clone());
     }
+    // Others than those of the tests' own build, as they are: to measure what ships.
+    if let Some(dir) = std::env::var_os("HUB_BINARIES") {
+        return Ok(PathBuf::from(dir));
+    }
     // tests/…/deps/test-binary or …/demo: the binaries lie beside it or one folder up.
     let exe = std::env::current_exe()?;
     let dir = exe.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).context("no target folder")?;

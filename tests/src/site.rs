@@ -84,9 +84,21 @@ impl Site {
     /// # Errors
     /// When it does not come to that.
     pub async fn hub<V: ToString>(&self, more: &[(&str, V)]) -> anyhow::Result<HubProcess> {
+        self.hub_allowing(None, more).await
+    }
+
+    /// As [`Site::hub`], with no more file descriptors than this.
+    ///
+    /// # Errors
+    /// As [`Site::hub`].
+    pub async fn hub_allowing<V: ToString>(
+        &self,
+        descriptors_max: Option<u32>,
+        more: &[(&str, V)],
+    ) -> anyhow::Result<HubProcess> {
         let mut settings = hub_settings();
         settings.extend(env(more));
-        let mut process = Process::start("hub", "auth-hub", &["serve"], &settings, self.path())?;
+        let mut process = start(descriptors_max, "hub", "auth-hub", &["serve"], &settings, self.path())?;
         let ready = process.ready().await?;
         let of = |name| Process::addr(&ready, name);
         let (http, mqtt, operators) = (of("http")?, of("mqtt")?, of("operators")?);
@@ -116,6 +128,20 @@ impl Site {
         broker: &str,
         more: &[(&str, V)],
     ) -> anyhow::Result<ServerProcess> {
+        self.server_allowing(None, id, broker, more).await
+    }
+
+    /// As [`Site::server`], with no more file descriptors than this.
+    ///
+    /// # Errors
+    /// As [`Site::server`].
+    pub async fn server_allowing<V: ToString>(
+        &self,
+        descriptors_max: Option<u32>,
+        id: &str,
+        broker: &str,
+        more: &[(&str, V)],
+    ) -> anyhow::Result<ServerProcess> {
         let mut settings = env(&[
             ("GAME_SERVER__HUB__BROKERS", format!("[\"{broker}\"]")),
             ("GAME_SERVER__HUB__KEY", self.key(id)?),
@@ -123,9 +149,23 @@ impl Site {
             ("GAME_SERVER__LOG__FORMAT", "json".to_owned()),
         ]);
         settings.extend(env(more));
-        let mut process = Process::start(id, "game-server", &[], &settings, self.path())?;
+        let mut process = start(descriptors_max, id, "game-server", &[], &settings, self.path())?;
         let game = Process::addr(&process.ready().await?, "game")?;
         Ok(ServerProcess { process, game })
+    }
+}
+
+fn start(
+    descriptors_max: Option<u32>,
+    name: &str,
+    binary: &str,
+    args: &[&str],
+    env: &BTreeMap<String, String>,
+    dir: &Path,
+) -> anyhow::Result<Process> {
+    match descriptors_max {
+        Some(max) => Process::start_with_descriptors(max, name, binary, args, env, dir),
+        None => Process::start(name, binary, args, env, dir),
     }
 }
 

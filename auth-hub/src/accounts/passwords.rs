@@ -1,4 +1,7 @@
-//! Password checks, priced: a fixed set of threads, each with its own argon2 memory for life, behind a bounded queue.
+//! Password checks, priced: a fixed set of threads, each with its own argon2 memory, behind a bounded queue.
+//!
+//! Memory is taken at a thread's first hash and given back when it had nothing to do for a while: a hub that nobody logs in to holds
+//! none. The first hash after that finds its memory cold.
 //!
 //! Knows neither accounts nor the throttle before it. Invariants: at most `threads` hashes run at one time; a check that
 //! finds the queue full is refused at once; a check against no account at all costs what one against a fresh account does.
@@ -28,6 +31,9 @@ use super::phc::{Cost, Phc};
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
+/// A thread that had nothing to do for so long gives its memory back. Long enough that a steady trickle of logins finds it warm.
+const COOL_AFTER: Duration = Duration::from_secs(10);
+
 /// How the pool is sized.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolConfig {
@@ -37,6 +43,8 @@ pub struct PoolConfig {
     pub queue_checks_max: NonZeroUsize,
     /// What a new hash costs.
     pub cost: Cost,
+    /// A thread that has nothing to do gives its memory back after this.
+    pub cool_after: Duration,
 }
 
 impl Default for PoolConfig {
@@ -47,6 +55,7 @@ impl Default for PoolConfig {
             threads,
             queue_checks_max: threads.saturating_mul(const { NonZeroUsize::new(64).unwrap() }),
             cost: Cost::DEFAULT,
+            cool_after: COOL_AFTER,
         }
     }
 }
@@ -98,6 +107,17 @@ pub struct Gauges {
     pub in_flight: usize,
     /// Hashes computed since the start.
     pub hashes: u64,
+    /// What the threads hold for argon2.
+    pub memory_bytes: u64,
+}
+
+/// What a thread is to do next.
+enum Next {
+    Perform(Task),
+    /// Nothing for a while: give the memory back.
+    Cool,
+    /// The pool is closed.
+    End,
 }
 
 enum Task {
@@ -130,6 +150,8 @@ struct State {
     queue: VecDeque<Task>,
     in_flight: usize,
     hashes: u64,
+    /// Threads that hold memory.
+    warm: u64,
     /// A moving average of how long a task takes.
     task_ms: u64,
     closed: bool,
@@ -162,28 +184,37 @@ impl Shared {
         Ok(())
     }
 
-    /// The next task whose caller still waits; none once the pool is closed.
-    fn take(&self) -> Option<Task> {
+    /// The next task whose caller still waits. Only who is warm is told to cool.
+    fn take(&self, warm: bool) -> Next {
         let mut state = self.lock();
+        let mut waited = false;
         loop {
             if state.closed {
-                return None;
+                return Next::End;
             }
             match state.queue.pop_front() {
                 Some(task) if task.is_abandoned() => {}
                 Some(task) => {
                     state.in_flight += 1;
-                    return Some(task);
+                    return Next::Perform(task);
+                }
+                None if waited => return Next::Cool,
+                None if warm => {
+                    let woken = self.wake.wait_timeout(state, self.config.cool_after);
+                    let timeout;
+                    (state, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+                    waited = timeout.timed_out();
                 }
                 None => state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
-    fn done(&self, hashes: u64, took: Duration) {
+    fn done(&self, hashes: u64, warmed: bool, took: Duration) {
         let mut state = self.lock();
         state.in_flight -= 1;
         state.hashes += hashes;
+        state.warm += u64::from(warmed);
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         state.task_ms = (state.task_ms.saturating_mul(7).saturating_add(took_ms)) / 8;
     }
@@ -267,7 +298,12 @@ impl PasswordPool {
     /// What the pool is doing now.
     pub fn gauges(&self) -> Gauges {
         let state = self.shared.lock();
-        Gauges { queued: state.queue.len(), in_flight: state.in_flight, hashes: state.hashes }
+        Gauges {
+            queued: state.queue.len(),
+            in_flight: state.in_flight,
+            hashes: state.hashes,
+            memory_bytes: state.warm * self.shared.config.cost.memory_bytes(),
+        }
     }
 }
 
@@ -301,12 +337,23 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let Some(task) = self.alarm.shared.take() {
+        loop {
+            let was_warm = self.hasher.is_warm();
+            let task = match self.alarm.shared.take(was_warm) {
+                Next::Perform(task) => task,
+                Next::Cool => {
+                    self.hasher.cool();
+                    self.alarm.shared.lock().warm -= 1;
+                    continue;
+                }
+                Next::End => return,
+            };
             let started = self.clock.now().mono;
             let hashes_before = self.hasher.hashes();
             let answer = self.perform(task);
             let took = self.clock.now().mono.since(started);
-            self.alarm.shared.done(self.hasher.hashes() - hashes_before, took);
+            let warmed = self.hasher.is_warm() && !was_warm;
+            self.alarm.shared.done(self.hasher.hashes() - hashes_before, warmed, took);
             // Whoever was answered finds the gauges up to date.
             answer();
         }

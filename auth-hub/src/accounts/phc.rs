@@ -81,6 +81,11 @@ impl Cost {
         Params::new(self.m_kib, self.t, self.p, Some(Params::DEFAULT_OUTPUT_LEN))
     }
 
+    /// What one hash fills.
+    pub(super) const fn memory_bytes(self) -> u64 {
+        self.m_kib as u64 * 1024
+    }
+
     const fn work(self) -> u32 {
         self.m_kib * self.t
     }

@@ -199,7 +199,7 @@ impl PasswordSettings {
         let queue_checks_max = NonZeroUsize::new(self.queue_max).unwrap_or_else(|| {
             threads.saturating_mul(const { NonZeroUsize::new(CHECKS_PER_THREAD).unwrap() })
         });
-        Ok(PoolConfig { threads, queue_checks_max, cost: self.cost()? })
+        Ok(PoolConfig { threads, queue_checks_max, cost: self.cost()?, ..PoolConfig::default() })
     }
 }
 

@@ -18,7 +18,6 @@ use bytes::Bytes;
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish};
 use rumqttd::{Notification, Router, RouterConfig, SegmentConfig};
-use shared_msgs::limits::PAYLOAD_BYTES_MAX;
 use shared_msgs::topics::{EVENTS_FILTER, STATUS_FILTER};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -30,14 +29,17 @@ use super::stats::count;
 const OPENINGS_MAX: usize = 4;
 /// What one log keeps for a subscriber that lags: whole segments, the newest of them still filling.
 const SEGMENTS: usize = 4;
-/// A segment of an inbox or canary.
-const SEGMENT_BYTES: usize = PAYLOAD_BYTES_MAX;
-/// Of each server, in a segment of the fleet's statuses: about a second of the fastest beat.
-const STATUS_BYTES_PER_SERVER: usize = 4 * 1024;
+/// A segment of an inbox or canary, one message more than fits. Behind the hundred messages that are on their way to a server, so much
+/// waits for it three times over; kept small, for there is one log for each server, and a message takes three times its size in it.
+const SEGMENT_BYTES: usize = 4 * 1024;
+/// Of each server, in a segment of the fleet's statuses: half a dozen of them.
+const STATUS_BYTES_PER_SERVER: usize = 2 * 1024;
 /// Of each server, in a segment of the fleet's events: roster pages after the hub's restart.
 const EVENTS_BYTES_PER_SERVER: usize = 16 * 1024;
 /// The least that a shared segment holds.
 const SHARED_SEGMENT_BYTES_MIN: usize = 1024 * 1024;
+/// Packets for the router that a link keeps room for while it has none.
+const KEPT_PACKETS: usize = 16;
 /// Messages the router hands over at a time to a QoS 0 subscriber.
 const OUTGOING_MAX: u64 = 100;
 
@@ -140,6 +142,7 @@ impl Link {
     ///
     /// rumqttd's `send` is async in name only: it never waits except, on its thread, for a router that is behind.
     pub(crate) fn send(&mut self, packets: impl IntoIterator<Item = Packet>) -> Result<(), RouterGone> {
+        self.trim();
         let mut packets = packets.into_iter().peekable();
         while let Some(packet) = packets.next() {
             if packets.peek().is_some() {
@@ -153,6 +156,14 @@ impl Link {
             };
         }
         Ok(())
+    }
+
+    /// The router swaps the buffers of all links with one another, so that each would in time be as large as the largest burst needed.
+    fn trim(&mut self) {
+        let mut buffer = self.tx.buffer();
+        if buffer.is_empty() && buffer.capacity() > KEPT_PACKETS {
+            buffer.shrink_to(KEPT_PACKETS);
+        }
     }
 
     /// Publishes for the link's owner, at QoS 0: the quality a subscriber gets is its own subscription's.
@@ -228,7 +239,7 @@ mod tests {
             )
         };
         assert_eq!(of(1), (SEGMENT_BYTES, SHARED_SEGMENT_BYTES_MIN, SHARED_SEGMENT_BYTES_MIN));
-        assert_eq!(of(1000), (SEGMENT_BYTES, 4_096_000, 16_384_000));
+        assert_eq!(of(1000), (SEGMENT_BYTES, 2_048_000, 16_384_000));
     }
 
     #[tokio::test]
@@ -246,6 +257,32 @@ mod tests {
         assert_eq!(router.links(), places as u64 - 1);
         let mut again = router.open(&format!("c{}", places - 1)).await.unwrap();
         assert_eq!(again.publish(Bytes::from_static(b"a"), Bytes::from_static(b"b")), Ok(()));
+    }
+
+    /// One link's burst goes through the buffers of all: none of them stays that large.
+    #[tokio::test]
+    async fn a_burst_leaves_no_large_buffers_behind() {
+        let config = BrokerConfig { connections_max: 16, servers_max: 2, ..BrokerConfig::default() };
+        let router = RouterHandle::spawn(&config);
+        let publish =
+            || Packet::Publish(Publish::new(Bytes::from_static(b"a"), Bytes::from_static(b"b"), false), None);
+        let mut links = Vec::new();
+        for n in 0..16 {
+            links.push(router.open(&format!("c{n}")).await.unwrap());
+        }
+        for _ in 0..4 {
+            links[0].send((0..1_000).map(|_| publish())).unwrap();
+            for link in &mut links {
+                link.send([publish()]).unwrap();
+            }
+        }
+        for link in &mut links {
+            while !link.tx.buffer().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            link.trim();
+            assert!(link.tx.buffer().capacity() <= 2 * KEPT_PACKETS);
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use super::settings::{Game, Metrics, Settings, SettingsError};
 use crate::Config;
 
 /// Descriptors beyond those of connections: listeners, the link, what the runtime needs.
-const DESCRIPTORS_SPARE: u64 = 64;
+pub(super) const DESCRIPTORS_SPARE: u64 = 64;
 const UNREACHABLE: &str = "start the hub, or correct hub.brokers; the server waits for it when it runs";
 const SEE_THERE: &str = "every setting stands with its meaning in config/game-server.toml";
 

@@ -7,6 +7,7 @@
 mod advice;
 pub mod check;
 mod config;
+pub mod descriptors;
 mod lifecycle;
 mod reload;
 mod secret;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hub_tests::site::PATIENCE;
-use shared_msgs::frames::{self, ClientFrame};
+use shared_msgs::frames::{self, ClientFrame, ServerFrame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -36,6 +36,21 @@ async fn trickle(mut stream: Stream, first: Vec<u8>, slow: &'static [u8]) -> Vec
             read = stream.read_buf(&mut heard) => if !matches!(read, Ok(1..)) {
                 return heard;
             },
+        }
+    }
+}
+
+/// Reads until the welcome.
+async fn welcomed(stream: &mut Stream) {
+    loop {
+        let mut prefix = [0; frames::LENGTH_BYTES];
+        stream.read_exact(&mut prefix).await.unwrap();
+        let mut body = vec![0; frames::frame_length(prefix).unwrap()];
+        stream.read_exact(&mut body).await.unwrap();
+        match frames::decode(&body).unwrap() {
+            ServerFrame::Welcome { .. } => return,
+            ServerFrame::Delayed { .. } => {}
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -103,6 +118,8 @@ async fn slow_speakers(stage: &Stage) -> Vec<Slow> {
     });
     let mut stream = dial(stage, Edge::Game).await;
     stream.write_all(&frames::encode(&hello).unwrap()).await.unwrap();
+    // Before that, too much behind its hello would be the reason.
+    welcomed(&mut stream).await;
     let life = Box::pin(gorge(stream, frames::encode(&ClientFrame::App(vec![7; 4_000])).unwrap()));
     let deadline = Duration::from_secs(5);
     slow.push(Slow { name: "never reads its echoes", edge: Edge::Game, deadline, hears: "", life });

@@ -11,8 +11,10 @@
 
 mod bytes;
 mod crowd;
+mod descriptors;
 mod floods;
 mod half_open;
 mod loris;
+mod memory;
 mod rig;
 mod secrets;

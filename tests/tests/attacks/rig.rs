@@ -90,9 +90,21 @@ impl Stage {
             }
         }
         let hub = site.hub(&hub_settings).await?;
-        let (alpha, alpha_metrics) = server(&site, pki.as_ref(), "alpha", hub.mqtt.port(), of_alpha).await?;
+        let broker = hub.mqtt.port();
+        let (alpha, alpha_metrics) = server((&site, None), pki.as_ref(), "alpha", broker, of_alpha).await?;
         hub.has("alpha").await?;
         Ok(Self { site, hub, alpha, alpha_metrics, pki })
+    }
+
+    /// Without TLS, the hub and alpha with no more file descriptors than these.
+    pub(crate) async fn start_allowing(
+        (of_hub, of_alpha): (Option<u32>, Option<u32>),
+    ) -> anyhow::Result<Self> {
+        let site = Site::new()?;
+        let hub = site.hub_allowing::<String>(of_hub, &[]).await?;
+        let (alpha, alpha_metrics) = server((&site, of_alpha), None, "alpha", hub.mqtt.port(), &[]).await?;
+        hub.has("alpha").await?;
+        Ok(Self { site, hub, alpha, alpha_metrics, pki: None })
     }
 
     /// Another game server, whose way to the broker is through this port.
@@ -107,7 +119,7 @@ impl Stage {
         broker: u16,
         more: &[Setting],
     ) -> anyhow::Result<ServerProcess> {
-        Ok(server(&self.site, self.pki.as_ref(), id, broker, more).await?.0)
+        Ok(server((&self.site, None), self.pki.as_ref(), id, broker, more).await?.0)
     }
 
     pub(crate) fn addr(&self, edge: Edge) -> SocketAddr {
@@ -212,7 +224,7 @@ impl Stage {
 }
 
 async fn server(
-    site: &Site,
+    (site, descriptors_max): (&Site, Option<u32>),
     pki: Option<&Pki>,
     id: &str,
     broker: u16,
@@ -227,7 +239,8 @@ async fn server(
         settings.push(("GAME_SERVER__GAME__TLS_KEY_FILE", files.key.display().to_string()));
     }
     settings.extend_from_slice(more);
-    let server = site.server(id, &format!("localhost:{broker}"), &settings).await?;
+    let broker = format!("localhost:{broker}");
+    let server = site.server_allowing(descriptors_max, id, &broker, &settings).await?;
     let line = server.process.logged(&["server.ready", "metrics"], PATIENCE).await?;
     // As JSON or as text.
     let metrics = line.split_once("Some(").and_then(|(_, rest)| rest.split_once(')'));

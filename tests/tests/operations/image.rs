@@ -28,6 +28,7 @@ fn instructions(name: &str) -> Vec<(String, String)> {
     let file = shipped("Containerfile");
     let stage = file.split(&format!("FROM scratch AS {name}\n")).nth(1).unwrap();
     let lines = stage.lines().take_while(|line| !line.starts_with("FROM"));
+    let lines = lines.filter(|line| !line.starts_with('#'));
     lines
         .filter_map(|line| line.split_once(' '))
         .map(|(what, rest)| (what.to_owned(), rest.to_owned()))

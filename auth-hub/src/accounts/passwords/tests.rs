@@ -20,6 +20,7 @@ fn pool_of(threads: usize, queue_checks_max: usize, cost: Cost) -> (PasswordPool
         threads: threads.try_into().unwrap(),
         queue_checks_max: queue_checks_max.try_into().unwrap(),
         cost,
+        ..PoolConfig::default()
     };
     (PasswordPool::start(config, &process, &rng, &clock).unwrap(), process)
 }
@@ -120,7 +121,7 @@ async fn a_full_queue_refuses_at_once_and_serves_who_waits() {
             answer
         })
         .collect();
-    assert_eq!(pool.gauges(), Gauges { queued: 3, in_flight: 2, hashes: 0 });
+    assert_eq!(pool.gauges(), Gauges { queued: 3, in_flight: 2, hashes: 0, memory_bytes: 0 });
     let refused = within(pool.verify(password("x"), None)).await;
     assert_eq!(refused, Err(PoolError::Busy { retry_after: RETRY_AFTER_MIN }));
     assert!(matches!(within(pool.hash(password("xxxxxxxx"))).await, Err(PoolError::Busy { .. })));
@@ -156,7 +157,53 @@ async fn a_check_whose_caller_left_is_not_made() {
     drop(answer);
     drop(gate);
     pool.verify(password("x"), None).await.unwrap();
-    assert_eq!(pool.gauges(), Gauges { queued: 0, in_flight: 0, hashes: 1 });
+    let memory_bytes = cheap().memory_bytes();
+    assert_eq!(pool.gauges(), Gauges { queued: 0, in_flight: 0, hashes: 1, memory_bytes });
+}
+
+/// Two threads at one time, each as often as it likes, and never more than two memories.
+#[tokio::test]
+async fn memory_is_taken_for_the_first_hash_and_given_back_after_the_last() {
+    let process = CancellationToken::new();
+    let (rng, clock): (Arc<dyn Rng>, Arc<dyn Clock>) =
+        (Arc::new(SystemRng::new()), Arc::new(SystemClock::new()));
+    let config = PoolConfig {
+        threads: 2.try_into().unwrap(),
+        cost: cheap(),
+        cool_after: Duration::from_millis(20),
+        ..PoolConfig::default()
+    };
+    let pool = PasswordPool::start(config, &process, &rng, &clock).unwrap();
+    assert_eq!(pool.gauges().memory_bytes, 0, "nothing before the first");
+    for round in 0..3 {
+        let phc = pool.hash(password("correct horse")).await.unwrap();
+        let (one, other) = tokio::join!(
+            pool.verify(password("correct horse"), Some(phc.clone())),
+            pool.verify(password("wrong wrong"), Some(phc))
+        );
+        assert!(one.unwrap().ok && !other.unwrap().ok, "round {round}");
+        assert!(pool.gauges().memory_bytes <= 2 * cheap().memory_bytes());
+        let cold = async {
+            while pool.gauges().memory_bytes > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(cold).await;
+        assert_eq!(pool.gauges().hashes, 3 * (round + 1));
+    }
+    assert!(!process.is_cancelled(), "to cool is not to die");
+}
+
+/// As long as there is more to do nobody cools: the next hash finds its memory as the last one left it.
+#[test]
+fn only_who_waited_in_vain_cools() {
+    let config = PoolConfig { cool_after: Duration::ZERO, ..PoolConfig::default() };
+    let shared = Shared { state: Mutex::default(), wake: Condvar::new(), config };
+    shared.push(Task::Run(Box::new(|| {}))).unwrap();
+    assert!(matches!(shared.take(true), Next::Perform(_)));
+    assert!(matches!(shared.take(true), Next::Cool));
+    shared.close();
+    assert!(matches!(shared.take(true), Next::End));
 }
 
 #[tokio::test]

@@ -175,8 +175,12 @@ async fn a_weaker_hash_is_replaced_behind_the_login() {
     let api = TestApi::start().await;
     let (rng, clock): (Arc<dyn Rng>, Arc<dyn Clock>) =
         (Arc::new(SystemRng::new()), Arc::new(SystemClock::new()));
-    let config =
-        PoolConfig { threads: NonZeroUsize::MIN, queue_checks_max: NonZeroUsize::MIN, cost: cheap(1) };
+    let config = PoolConfig {
+        threads: NonZeroUsize::MIN,
+        queue_checks_max: NonZeroUsize::MIN,
+        cost: cheap(1),
+        ..PoolConfig::default()
+    };
     let weaker = PasswordPool::start(config, &CancellationToken::new(), &rng, &clock).unwrap();
     let phc = weaker.hash(Password::new(PASSWORD.to_owned()).unwrap()).await.unwrap();
     let login = "bob".parse().unwrap();

@@ -200,7 +200,8 @@ impl TestApi {
         let store =
             Store::open(&path, &TaskTracker::new(), &process, Arc::clone(&rng), system_clock).await.unwrap();
         let one = NonZeroUsize::MIN;
-        let pool = PoolConfig { threads: one, queue_checks_max: one, cost: cheap(2) };
+        let pool =
+            PoolConfig { threads: one, queue_checks_max: one, cost: cheap(2), ..PoolConfig::default() };
         let pool_clock: Arc<dyn Clock> = gate.clone();
         let pool = Arc::new(PasswordPool::start(pool, &process, &rng, &pool_clock).unwrap());
         let desk = Arc::new(FakeDesk::default());

@@ -26,7 +26,8 @@ const LONG_AGO: UnixMs = UnixMs(1_735_689_600_000);
 
 /// Whether the limit of file descriptors allows as many as the settings do.
 pub fn descriptors(wanted: u64, settings: &str) -> Finding {
-    judge_descriptors(getrlimit(Resource::Nofile).current, wanted, settings)
+    // A start raises the other limit up to this one.
+    judge_descriptors(getrlimit(Resource::Nofile).maximum, wanted, settings)
 }
 
 fn judge_descriptors(limit: Option<u64>, wanted: u64, settings: &str) -> Finding {
@@ -46,7 +47,7 @@ fn judge_descriptors(limit: Option<u64>, wanted: u64, settings: &str) -> Finding
         }
         Some(limit) => Finding::warn(
             what,
-            format!("{limit} allowed, {settings} ask for up to {wanted}: connections beyond wait"),
+            format!("{limit} allowed, {settings} ask for up to {wanted}: listeners get fewer"),
             remedy(),
         ),
     }
