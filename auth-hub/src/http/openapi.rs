@@ -44,7 +44,8 @@ pub fn document() -> Value {
                 "Accounts, logins and places on game servers. Every answer that is not a success is a problem document (RFC 9457): decide by \
                  its `code`. A path that is not listed gives 404 `not-found`, another method 405 `method-not-allowed` with `Allow`; `GET` \
                  answers `HEAD`. Bodies are objects of at most {BODY_BYTES_MAX} bytes; unknown members are refused, query parameters are \
-                 ignored. Every request is answered within {} s. Replies may gain members.",
+                 ignored. Every request is answered within {} s. Replies may gain members. What is no HTTP/1.1 at all gets a bare 400, a head \
+                 of more than 16 KiB or 100 headers a bare 431, and the connection ends.",
                 REQUEST_DEADLINE.as_secs()
             ),
         },
