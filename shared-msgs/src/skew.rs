@@ -1,7 +1,7 @@
 //! Two clocks that disagree: by how much, whose is likely wrong, what to do, and how often to say so.
 //!
 //! Owns the words and the pace; who hears what is its callers' business. Invariant: the same disagreement has the same sign on both
-//! sides, and is told at most once in [`TELL_AGAIN`] while it lasts.
+//! sides, and is told at most once a minute while it lasts.
 
 use std::time::Duration;
 

@@ -236,7 +236,10 @@ async fn only_loopback_is_bound_and_only_reachable_addresses_are_advertised() {
 
 #[tokio::test]
 async fn without_its_hub_it_serves_counts_and_stops_cleanly_answering_who_waits() {
-    let server = ReferenceServer::bind(settings(), Arc::new(EchoWorld::default())).unwrap();
+    let mut settings = settings();
+    // So that a stop which waits for anybody else is a forced one.
+    settings.game.drain_ms = 1_000;
+    let server = ReferenceServer::bind(settings, Arc::new(EchoWorld::default())).unwrap();
     let (addr, metrics) = (server.addr(), server.metrics_addr().unwrap());
     let game = server.game().clone();
     let lifecycle = Lifecycle::new();
