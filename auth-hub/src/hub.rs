@@ -139,7 +139,7 @@ impl Hub {
             listen: config.mqtt.listen,
             tls: mqtt_tls.clone(),
             connections_max: mqtt_max,
-            per_address_max: config.mqtt.connections_per_address_max,
+            per_address_max: descriptors::part(config.mqtt.connections_per_address_max, mqtt_max, wanted[1]),
             servers_max: config.mqtt.servers_max.min(mqtt_max),
             ..BrokerConfig::default()
         };
@@ -147,7 +147,7 @@ impl Hub {
         let door = DoorConfig {
             name: "http",
             connections_max: http_max,
-            per_address_max: config.http.connections_per_address_max,
+            per_address_max: descriptors::part(config.http.connections_per_address_max, http_max, wanted[0]),
             exempt: config.http.trusted_proxies.clone(),
             handshake_timeout: HEAD_TIME,
         };

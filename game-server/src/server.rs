@@ -95,11 +95,16 @@ impl ReferenceServer {
             addr: settings.game.listen,
             source,
         })?;
-        let [connections_max] = descriptors::share(check::DESCRIPTORS_SPARE, [settings.connections_max()]);
+        let wanted = settings.connections_max();
+        let [connections_max] = descriptors::share(check::DESCRIPTORS_SPARE, [wanted]);
         let door = Door::new(DoorConfig {
             name: "game",
             connections_max,
-            per_address_max: settings.connections_per_address_max(),
+            per_address_max: descriptors::part(
+                settings.connections_per_address_max(),
+                connections_max,
+                wanted,
+            ),
             exempt: Vec::new(),
             handshake_timeout: limits::HELLO_DEADLINE,
         });
@@ -157,7 +162,7 @@ impl ReferenceServer {
         }
         let serve = move |wire, _, visitor| connection::serve(context.clone(), wire, visitor);
         lifecycle.spawn("listener", listener.run(lifecycle.tasks().clone(), stop.clone(), serve));
-        let (end, ended) = tokio::sync::oneshot::channel();
+        let (end, mut ended) = tokio::sync::oneshot::channel();
         lifecycle.spawn("game", async move {
             let reason = play(&game, events, &soft, drain).await;
             // From here on, tasks that end were asked to.
@@ -167,7 +172,8 @@ impl ReferenceServer {
             let _ = end.send(reason);
         });
         let exit = lifecycle.run_to_end(drain + STOP_SLACK).await;
-        outcome_of(exit, ended.await.ok())
+        // Not waited for: after a forced end it may never come.
+        outcome_of(exit, ended.try_recv().ok())
     }
 }
 

@@ -83,11 +83,15 @@ impl Site {
     }
 
     async fn server(&self, id: &str, broker: SocketAddr) -> anyhow::Result<Server> {
+        self.server_that_drains(id, broker, 1_000).await
+    }
+
+    async fn server_that_drains(&self, id: &str, broker: SocketAddr, ms: u32) -> anyhow::Result<Server> {
         let env = env(&[
             ("GAME_SERVER__HUB__BROKERS", format!("[\"{broker}\"]")),
             ("GAME_SERVER__HUB__KEY", self.key(id)?),
             ("GAME_SERVER__GAME__MAX_PLAYERS", "10".to_owned()),
-            ("GAME_SERVER__GAME__DRAIN_MS", "1000".to_owned()),
+            ("GAME_SERVER__GAME__DRAIN_MS", ms.to_string()),
         ]);
         let mut process = Process::start(id, "game-server", &[], &env, self.dir.path())?;
         let game = Process::addr(&process.ready().await?, "game")?.to_string();
@@ -270,6 +274,21 @@ async fn both_programs_end_cleanly_when_asked() -> anyhow::Result<()> {
     assert_eq!(alpha.process.exit_code(PATIENCE).await?, Some(0));
     hub.process.signal("TERM").await?;
     assert_eq!(hub.process.exit_code(PATIENCE).await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_a_server_whose_players_would_play_on() -> anyhow::Result<()> {
+    let mut site = Site::new()?;
+    let hub = site.hub().await?;
+    let mut alpha = site.server_that_drains("alpha", hub.mqtt, 3_600_000).await?;
+    hub.saw("server.eligible", "alpha").await?;
+    hub.register("ada").await?;
+    let _ada = enter(&hub.ticket("ada", None).await?).await?;
+    alpha.process.signal("TERM").await?;
+    alpha.process.logged(&[&message("process.stopping")], PATIENCE).await?;
+    alpha.process.signal("TERM").await?;
+    assert_eq!(alpha.process.exit_code(PATIENCE).await?, Some(75));
     Ok(())
 }
 

@@ -36,7 +36,8 @@ pub(super) struct Presence {
     /// Requests under way: one, for HTTP/1.1 has no more.
     running: AtomicUsize,
     is_guest: AtomicBool,
-    /// It has not asked for anything yet, or began to since its last answer: an idle client that was served owes nothing.
+    /// It has not asked for anything yet, or began to since its last answer: an idle client that was served owes nothing. For a counter
+    /// only: the rest of a segment that held a whole request is not noticed.
     owes: AtomicBool,
 }
 

@@ -40,7 +40,8 @@ impl Gate {
         if let Some((hash, parked)) = self.delayed.take_ticket(ticket) {
             self.deadlines.cancel(parked.deadline, Due::Unpark(ticket));
             let handover = self.ledger.held(hash).map(|held| held.handover);
-            note!(self, info, "client.abandoned", ticket = ticket.0, token_hash = %hash, handover_id = handover.map(display));
+            // One genuine token is enough to come and go all day.
+            note_limited!(self, info, "client.abandoned", ticket = ticket.0, token_hash = %hash, handover_id = handover.map(display));
         }
     }
 
@@ -56,7 +57,7 @@ impl Gate {
         let left = expires_at.abs_diff(now.unix).min(self.config.timing.park_time);
         let deadline = now.mono + left;
         match self.delayed.park(hash, Parked { ticket, deadline }) {
-            Park::Full => self.refuse(ticket, Code::ServerBusy, None),
+            Park::Full => self.turn_away(ticket, Code::ServerBusy, None),
             Park::Done { replaced } => {
                 self.deadlines.at(deadline, Due::Unpark(ticket));
                 // Known only to who waits for an older session of its own: an early client's grant is still to come.
@@ -67,10 +68,8 @@ impl Gate {
                     // One token, shown over and over while it waits.
                     note_limited!(self, info, "client.replaced", ticket = older.ticket.0, token_hash = %hash, handover_id);
                     self.turn_away(older.ticket, Code::ConnectedElsewhere, handover);
-                    note_limited!(self, info, "client.parked", ticket = ticket.0, token_hash = %hash, handover_id);
-                } else {
-                    note!(self, info, "client.parked", ticket = ticket.0, token_hash = %hash, handover_id);
                 }
+                note_limited!(self, info, "client.parked", ticket = ticket.0, token_hash = %hash, handover_id);
                 self.out.push(Effect::Delayed { ticket, deadline });
             }
         }

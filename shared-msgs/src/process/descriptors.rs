@@ -21,6 +21,12 @@ pub fn share<const N: usize>(spare: u64, wanted: [usize; N]) -> [usize; N] {
     given
 }
 
+/// What is left of a part where only `given` of `wanted` were: of a bound per address, say, so that it stays one.
+pub fn part(part: usize, given: usize, wanted: usize) -> usize {
+    let scaled = part as u128 * given as u128 / (wanted as u128).max(1);
+    usize::try_from(scaled).unwrap_or(part).clamp(1, part.max(1))
+}
+
 /// Raises the soft limit; gives what is allowed then, nothing without a limit.
 fn raise(wanted: u64) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -64,5 +70,14 @@ mod tests {
             assert_eq!(divide(allowed, 128, [4_096, 1_024]), given, "{allowed}");
         }
         assert_eq!(divide(200, 128, [4, 1_024]), [4, 71]);
+    }
+
+    #[test]
+    fn a_part_shrinks_with_the_whole_and_never_to_nothing() {
+        for (bound, given, wanted, left) in
+            [(266, 192, 1_064, 48), (256, 4_096, 4_096, 256), (64, 8, 4_096, 1), (4_096, 8, 8, 4_096)]
+        {
+            assert_eq!(part(bound, given, wanted), left);
+        }
     }
 }

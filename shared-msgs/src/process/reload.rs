@@ -23,7 +23,7 @@ impl Reloader {
     /// Reads the certificates again, each by itself. One that is not good now is not taken.
     pub fn reload_tls(&self, now: UnixMs) {
         let listeners = self.listeners.iter().map(|(name, tls)| (*name, tls.reload(now)));
-        let link = self.link.iter().map(|tls| ("link", tls.reload()));
+        let link = self.link.iter().map(|tls| ("link", tls.reload(now)));
         for (of, done) in listeners.chain(link) {
             match done {
                 Ok(()) => tracing::info!(target: "process", of, "tls.reloaded"),

@@ -1,5 +1,5 @@
 //! What a hub's process holds: when nobody wants anything of it, after a crowd of logins, and with five hundred game servers that have each
-//! been sent a thousand messages.
+//! been sent hundreds of messages.
 //!
 //! The servers are played by this process: genuine keys, one connection each, every message opened and acknowledged. What the hub sends them
 //! are probes, the smallest of its messages and so the dearest for what they say: it probes a server at once when its status comes by a new
@@ -31,8 +31,8 @@ const BUSY_KIB_MAX: u64 = 146_484;
 /// As by default.
 const ARGON2_KIB: u64 = 19_456;
 const SERVERS: usize = 500;
-/// For each server.
-const MESSAGES: u64 = 1_000;
+/// For each server; after two hundred it no longer grows. `ATTACK_MESSAGES=1000` by hand, with `HUB_BINARIES=target/release`.
+const MESSAGES: u64 = 300;
 /// For all of them, on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(20);
 
@@ -141,6 +141,10 @@ async fn talk(mut server: RogueServer, payloads: u64) -> anyhow::Result<RogueSer
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_servers_that_are_spoken_to_fit_into_150_megabytes() -> anyhow::Result<()> {
+    let messages = match std::env::var("ATTACK_MESSAGES") {
+        Ok(count) => count.parse()?,
+        Err(_) => MESSAGES,
+    };
     let site = Site::new()?;
     let threshold = shipped_environment("MALLOC_MMAP_THRESHOLD_")?;
     let per_address_max = (SERVERS + 1).to_string();
@@ -161,7 +165,7 @@ async fn five_hundred_servers_that_are_spoken_to_fit_into_150_megabytes() -> any
     // In tenths, to see it grow.
     for tenth in 1..=10 {
         let begun = Instant::now();
-        let upto = MESSAGES * tenth / 10;
+        let upto = messages * tenth / 10;
         let mut talks = JoinSet::new();
         for server in servers.drain(..) {
             talks.spawn(talk(server, upto - done));

@@ -50,6 +50,7 @@ async fn a_client_of_another_language_plays() {
     let hub_env = env(&[
         ("AUTH_HUB__HTTP__LISTEN", "127.0.0.1:0"),
         ("AUTH_HUB__MQTT__LISTEN", "127.0.0.1:0"),
+        ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0"),
         ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64"),
         ("AUTH_HUB__PASSWORDS__PASSES", "1"),
     ]);

@@ -20,6 +20,17 @@ pub struct CertificateFacts {
     pub names: Vec<String>,
 }
 
+impl CertificateFacts {
+    /// Refuses a certificate, read from `path`, that nobody would believe at this time.
+    pub(super) fn good_at(&self, now: UnixMs, path: &Path) -> Result<(), TlsError> {
+        if (self.not_before..=self.not_after).contains(&now) {
+            Ok(())
+        } else {
+            Err(TlsError::NotValidNow { path: path.to_owned() })
+        }
+    }
+}
+
 /// Reads the first certificate of a file.
 ///
 /// # Errors

@@ -10,7 +10,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::{CertFiles, TlsError, files, provider};
+use super::{CertFiles, TlsError, facts, files, provider};
+use crate::clock::UnixMs;
 
 /// What a connection is checked against, and by what it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,8 +42,11 @@ impl ClientTls {
     /// Reads the files again, for connections to come. On an error all stays as it was.
     ///
     /// # Errors
-    /// [`TlsError`].
-    pub fn reload(&self) -> Result<(), TlsError> {
+    /// [`TlsError`]; of a certificate of ours that brokers would refuse `now`, too.
+    pub fn reload(&self, now: UnixMs) -> Result<(), TlsError> {
+        if let Some(identity) = &self.files.identity {
+            facts(&identity.cert)?.good_at(now, &identity.cert)?;
+        }
         let fresh = Arc::new(config(&self.files)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())

@@ -31,8 +31,7 @@ pub struct ServerTls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
-    not_before: UnixMs,
-    expires_at: UnixMs,
+    facts: CertificateFacts,
 }
 
 impl ServerTls {
@@ -51,9 +50,7 @@ impl ServerTls {
     /// [`TlsError`]; of a certificate that clients would refuse `now`, too.
     pub fn reload(&self, now: UnixMs) -> Result<(), TlsError> {
         let fresh = Current::read(&self.files)?;
-        if now < fresh.not_before || fresh.expires_at < now {
-            return Err(TlsError::NotValidNow { path: self.files.identity.cert.clone() });
-        }
+        fresh.facts.good_at(now, &self.files.identity.cert)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -65,7 +62,7 @@ impl ServerTls {
 
     /// When the certificate ends.
     pub fn expires_at(&self) -> UnixMs {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).expires_at
+        self.current.read().unwrap_or_else(PoisonError::into_inner).facts.not_after
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
@@ -76,9 +73,8 @@ impl ServerTls {
 impl Current {
     fn read(files: &ServerTlsFiles) -> Result<Self, TlsError> {
         let (chain, key) = files.identity.read()?;
-        let CertificateFacts { not_before, not_after, .. } = facts_of(&chain, &files.identity.cert)?;
-        let config = Arc::new(config(files, chain, key)?);
-        Ok(Self { config, not_before, expires_at: not_after })
+        let facts = facts_of(&chain, &files.identity.cert)?;
+        Ok(Self { config: Arc::new(config(files, chain, key)?), facts })
     }
 }
 
