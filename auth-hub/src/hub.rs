@@ -249,6 +249,7 @@ impl Hub {
             rng: rng.clone(),
             meters,
             servers_max: config.mqtt.servers_max,
+            placement: config.placement.placement(),
             stored_ceiling,
             link,
             events,

@@ -72,6 +72,8 @@ impl TestHub {
         (config.http.connections_per_address_max, config.mqtt.connections_per_address_max) = (4_096, 4_096);
         config.database.path = dir.path().join("hub.sqlite");
         config.keys.fleet_key_file = dir.path().join("fleet.key");
+        // Tests say where players go: nothing is drawn.
+        config.placement.near_percent = 0;
         // The cheapest argon2 there is: tests of races are not tests of argon2.
         (config.passwords.memory_kib, config.passwords.passes) = (64, 1);
         config.passwords.queue_max = 4_096;

@@ -57,6 +57,7 @@ pub fn hub_settings() -> BTreeMap<String, String> {
         ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key"),
         ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64"),
         ("AUTH_HUB__PASSWORDS__PASSES", "1"),
+        ("AUTH_HUB__PLACEMENT__NEAR_PERCENT", "0"),
         ("AUTH_HUB__THROTTLE__NAME_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__REGISTRATION_BURST", "100000"),

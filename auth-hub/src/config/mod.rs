@@ -3,6 +3,7 @@
 //! Owns every key, its default and how keys relate; reads no clock, binds nothing. Invariant: a [`Config`] that came out of
 //! [`Config::load`] is valid as a whole, so that nothing starts that a later setting would stop.
 
+mod placement;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use shared_msgs::net::{Exposed, require_guard};
 use shared_msgs::process::{ConfigError, ConfigFile, load_from};
 
 use crate::accounts::phc::PhcError;
+pub use placement::PlacementSettings;
 pub use sections::{
     AccountSettings, Database, HttpListen, Keys, Log, MqttListen, Operators, PasswordSettings, Sessions,
     ThrottleSettings,
@@ -45,6 +47,8 @@ pub struct Config {
     pub database: Database,
     /// The fleet key.
     pub keys: Keys,
+    /// Which server gets whom.
+    pub placement: PlacementSettings,
     /// What a password check costs.
     pub passwords: PasswordSettings,
     /// How often one may try.
@@ -146,6 +150,7 @@ impl Config {
             mqtt,
             database,
             keys,
+            placement,
             passwords,
             throttle,
             sessions,
@@ -176,6 +181,7 @@ impl Config {
         if http.connections_max < http.requests_max {
             return Err(InvalidConfig::TooFewHttpConnections);
         }
+        range("placement.near_percent", placement.near_percent.into(), 0, 100)?;
         passwords.cost()?;
         range("passwords.threads", passwords.threads as u64, 0, PASSWORD_THREADS_MAX as u64)?;
         range("passwords.queue_max", passwords.queue_max as u64, 0, CONNECTIONS_MAX as u64)?;

@@ -89,6 +89,11 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
 fn unknown_keys_and_missing_files_are_named() {
     let err = load("[http]\nlissten = \"127.0.0.1:1\"", &[]).unwrap_err().to_string();
     assert!(err.contains("lissten"), "{err}");
+    let err = load("[placement]\npolicy = \"fullest\"", &[]).unwrap_err().to_string();
+    assert!(
+        ["placement.policy", "least-loaded", "packed", "weighted"].iter().all(|name| err.contains(name)),
+        "{err}"
+    );
     let err = load("", &[("AUTH_HUB__HTTPS__LISTEN", "127.0.0.1:1")]).unwrap_err().to_string();
     assert!(err.contains("AUTH_HUB__HTTPS__LISTEN"), "{err}");
     let err = Config::load_from(Some(Path::new("/nonexistent/hub.toml")), []).unwrap_err().to_string();
@@ -123,6 +128,7 @@ fn what_cannot_work_is_named() {
         ("[http]\nconnections_max = 10", "at least http.requests_max"),
         ("[mqtt]\nservers_max = 0", "mqtt.servers_max"),
         ("[mqtt]\nconnections_max = 511", "at least mqtt.servers_max"),
+        ("[placement]\nnear_percent = 101", "placement.near_percent must be 0 to 100"),
         ("[passwords]\nmemory_kib = 7", "passwords.memory_kib"),
         ("[passwords]\nmemory_kib = 1000000", "at most m="),
         ("[passwords]\nthreads = 257", "passwords.threads"),

@@ -5,6 +5,7 @@
 //! a lost server keeps its entry until it is long forgotten, so that nothing the next status would restore is deleted.
 
 mod placement;
+mod population;
 mod roster;
 mod server;
 #[cfg(test)]
@@ -22,7 +23,9 @@ use shared_msgs::limits;
 use shared_msgs::messages::{EntryKind, Order, RosterEntry, ServerMessage, ServerState, Status, Verdict};
 use tracing::{info, warn};
 
-pub(crate) use placement::{Candidate, choose};
+pub(crate) use placement::Candidate;
+pub use placement::{Placement, Policy};
+pub use population::{HIGH_FROM_PERCENT, MEDIUM_FROM_PERCENT, Population};
 pub use server::Freshness;
 pub(crate) use server::ServerView;
 
@@ -83,6 +86,8 @@ pub struct ServerSummary {
     pub build: String,
     /// `online`, `degraded`, `draining`, `starting` or `offline`.
     pub state: &'static str,
+    /// How full it is, by players in game and slots held for those on their way.
+    pub population: Population,
     /// In game.
     pub players: u32,
     /// Slots in all.
@@ -324,6 +329,7 @@ impl Fleet {
     /// The servers as clients may see them, by name.
     pub(crate) fn summaries(&self, now: Now) -> Vec<ServerSummary> {
         let summary = |(id, view): (&ServerId, &ServerView)| ServerSummary {
+            population: view.population(),
             id: id.clone(),
             name: view.profile.name.clone(),
             region: view.profile.region.clone(),

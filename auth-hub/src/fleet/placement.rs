@@ -1,17 +1,54 @@
-//! Which server gets the next player: the least loaded one, degraded ones last. Pure, and the same answer for the same fleet.
+//! Which server gets the next player. Pure: the same fleet and the same draws give the same answer.
+//!
+//! Owns the policies and what equals are; knows neither freshness nor whose slot is whose: only who may take the player comes in.
+//! Invariant: healthy servers go before degraded ones, and among those an earlier region before a later one, under every policy.
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
 use shared_msgs::ids::ServerId;
 use shared_msgs::messages::ServerState;
+use shared_msgs::rng::Rng;
+
+/// How one of several servers is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// One of the emptiest, which are told from the rest by [`Placement::near_percent`].
+    #[default]
+    LeastLoaded,
+    /// The fullest that has room: one fills before the next.
+    Packed,
+    /// Any, in proportion to its free slots.
+    Weighted,
+}
+
+/// How players are spread over the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// How one of several servers is chosen.
+    pub policy: Policy,
+    /// For [`Policy::LeastLoaded`], in percentage points. Servers are equals when no more of their slots are taken than this above the
+    /// emptiest, and their load is no more than this above the least busy of those. One of them is drawn, so that a herd whose counts lag
+    /// behind spreads. 0 draws nothing: the emptiest, then the least busy, then the first by id.
+    pub near_percent: u8,
+    /// Whether a player goes anywhere when no region asked for has a place.
+    pub region_fallback: bool,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self { policy: Policy::default(), near_percent: 5, region_fallback: true }
+    }
+}
 
 /// A server that may take the player, with what orders it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate<'a> {
     pub(crate) server: &'a ServerId,
     pub(crate) state: ServerState,
-    /// In the region the client asked for, or it asked for none.
-    pub(crate) in_region: bool,
+    /// See [`Placement::region_rank`].
+    pub(crate) region_rank: usize,
     /// Slots taken or promised.
     pub(crate) taken: u32,
     pub(crate) max_players: u32,
@@ -19,77 +56,84 @@ pub(crate) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Best first.
-    fn order(&self, other: &Self) -> Ordering {
-        let degraded = |c: &Self| c.state == ServerState::Degraded;
-        // Compared as fractions, cross-multiplied: taken / max.
-        let fill = u64::from(self.taken) * u64::from(other.max_players);
-        let other_fill = u64::from(other.taken) * u64::from(self.max_players);
-        degraded(self)
-            .cmp(&degraded(other))
-            .then(other.in_region.cmp(&self.in_region))
-            .then(fill.cmp(&other_fill))
-            .then(self.load_percent.cmp(&other.load_percent))
-            .then(self.server.cmp(other.server))
+    /// What no policy looks past; lowest first.
+    fn tier(&self) -> (bool, usize) {
+        (self.state == ServerState::Degraded, self.region_rank)
+    }
+
+    /// By the share of slots taken, cross-multiplied.
+    fn by_fill(&self, other: &Self) -> Ordering {
+        let fill = u64::from(self.taken) * other.slots();
+        fill.cmp(&(u64::from(other.taken) * self.slots()))
+    }
+
+    /// Whether its share of slots taken is so many percentage points above the other's, or less.
+    fn is_filled_like(&self, other: &Self, points: u8) -> bool {
+        let (slots, other_slots) = (u128::from(self.slots()), u128::from(other.slots()));
+        let other_percent = u128::from(other.taken) * 100 + u128::from(points) * other_slots;
+        u128::from(self.taken) * 100 * other_slots <= other_percent * slots
+    }
+
+    /// Of a server without any, one: it is here for a player who has a slot there.
+    fn slots(&self) -> u64 {
+        u64::from(self.max_players).max(1)
+    }
+
+    /// Likewise.
+    fn free(&self) -> u64 {
+        u64::from(self.max_players.saturating_sub(self.taken)).max(1)
     }
 }
 
-/// The best of them.
-pub(crate) fn choose<'a>(candidates: impl Iterator<Item = Candidate<'a>>) -> Option<Candidate<'a>> {
-    candidates.min_by(Candidate::order)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(text: &str) -> ServerId {
-        text.parse().unwrap()
+impl Placement {
+    /// How far down the list of regions asked for a server stands, the first is 0; `None` when the player is not to go there.
+    pub(crate) fn region_rank(self, wanted: &[String], region: &str) -> Option<usize> {
+        let is_open = wanted.is_empty() || self.region_fallback;
+        wanted.iter().position(|one| one == region).or_else(|| is_open.then_some(wanted.len()))
     }
 
-    #[test]
-    fn least_filled_first_then_load_then_name_and_degraded_last() {
-        let (a, b, c, d) = (id("a"), id("b"), id("c"), id("d"));
-        let of = |server, state, taken, max_players, load_percent| Candidate {
-            server,
-            state,
-            in_region: true,
-            taken,
-            max_players,
-            load_percent,
-        };
-        let fleet = [
-            of(&a, ServerState::Degraded, 0, 100, 0),
-            of(&b, ServerState::Online, 50, 100, 0),
-            of(&c, ServerState::Online, 4, 10, 90),
-            of(&d, ServerState::Online, 4, 10, 20),
-        ];
-        let backwards = fleet.iter().rev().cloned().collect();
-        for mut fleet in [fleet.to_vec(), backwards] {
-            let mut order = Vec::new();
-            while let Some(best) = choose(fleet.iter().cloned()) {
-                fleet.retain(|c| c.server != best.server);
-                order.push(best.server.as_str());
+    /// One of them, if there is any.
+    pub(crate) fn choose<'a>(
+        self,
+        candidates: impl Iterator<Item = Candidate<'a>>,
+        rng: &dyn Rng,
+    ) -> Option<Candidate<'a>> {
+        let mut best: Vec<Candidate<'a>> = Vec::new();
+        for candidate in candidates {
+            match best.first().map_or(Ordering::Less, |first| candidate.tier().cmp(&first.tier())) {
+                Ordering::Less => best = vec![candidate],
+                Ordering::Equal => best.push(candidate),
+                Ordering::Greater => {}
             }
-            assert_eq!(order, ["d", "c", "b", "a"]);
+        }
+        match self.policy {
+            Policy::LeastLoaded => self.least_loaded(best, rng),
+            Policy::Packed => best.into_iter().max_by(|a, b| a.by_fill(b).then(b.server.cmp(a.server))),
+            Policy::Weighted => weighted(best, rng),
         }
     }
 
-    #[test]
-    fn the_region_asked_for_comes_before_a_lower_fill_but_not_before_health() {
-        let (a, b, c) = (id("a"), id("b"), id("c"));
-        let of = |server, state, in_region, taken| Candidate {
-            server,
-            state,
-            in_region,
-            taken,
-            max_players: 10,
-            load_percent: 0,
-        };
-        let near_and_full = of(&a, ServerState::Online, true, 9);
-        let far_and_empty = of(&b, ServerState::Online, false, 0);
-        let near_and_ill = of(&c, ServerState::Degraded, true, 0);
-        let best = choose([near_and_ill, far_and_empty, near_and_full.clone()].into_iter());
-        assert_eq!(best, Some(near_and_full));
+    fn least_loaded<'a>(self, mut best: Vec<Candidate<'a>>, rng: &dyn Rng) -> Option<Candidate<'a>> {
+        let emptiest = best.iter().min_by(|a, b| a.by_fill(b))?.clone();
+        best.retain(|candidate| candidate.is_filled_like(&emptiest, self.near_percent));
+        let idlest = best.iter().map(|candidate| candidate.load_percent).min()?;
+        best.retain(|candidate| candidate.load_percent - idlest <= self.near_percent);
+        if self.near_percent == 0 {
+            return best.into_iter().min_by_key(|candidate| candidate.server);
+        }
+        let at = rng.below(best.len() as u64);
+        usize::try_from(at).ok().map(|at| best.swap_remove(at))
     }
 }
+
+fn weighted<'a>(candidates: Vec<Candidate<'a>>, rng: &dyn Rng) -> Option<Candidate<'a>> {
+    let mut drawn = rng.below(candidates.iter().map(Candidate::free).sum());
+    candidates.into_iter().find(|candidate| {
+        let is_it = drawn < candidate.free();
+        drawn = drawn.saturating_sub(candidate.free());
+        is_it
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use shared_msgs::messages::{Occupancy, Profile, ServerState, Stamp, Status};
 use tracing::info;
 
 use super::News;
+use super::population::Population;
 use super::roster::Roster;
 
 /// Without an echo for this long a server gets nobody new: two beats and a little.
@@ -203,5 +204,11 @@ impl ServerView {
 
     pub(crate) fn occupancy(&self) -> Occupancy {
         self.occupancy
+    }
+
+    /// How full it says it is.
+    pub(super) fn population(&self) -> Population {
+        let Occupancy { players, held, max_players, .. } = self.occupancy;
+        Population::of(u64::from(players) + u64::from(held), max_players)
     }
 }

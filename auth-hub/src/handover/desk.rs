@@ -24,7 +24,7 @@ use super::core::{Core, Effect, Input};
 use super::{HandoverRequest, Meters, NoPlace, Placed, Refused};
 use crate::accounts::Store;
 use crate::bus::{Beat, Canary, Inlet, KeyRing};
-use crate::fleet::{Addressed, ServerSummary};
+use crate::fleet::{Addressed, Placement, ServerSummary};
 use crate::heartbeat::Heartbeat;
 
 /// Requests that may wait for the desk.
@@ -88,6 +88,7 @@ pub(crate) struct DeskParts {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) meters: Meters,
     pub(crate) servers_max: usize,
+    pub(crate) placement: Placement,
     /// The fence clock ceiling the database holds.
     pub(crate) stored_ceiling: u64,
     pub(crate) link: LinkSender,
@@ -140,6 +141,7 @@ impl DeskTask {
             parts.stored_ceiling,
             Arc::clone(parts.keys.fleet()),
             Arc::clone(&parts.rng),
+            parts.placement,
         );
         let inlet = Inlet::new(Arc::clone(&parts.keys), parts.servers_max);
         let task = Self {

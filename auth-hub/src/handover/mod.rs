@@ -23,8 +23,8 @@ pub struct HandoverRequest {
     pub name: String,
     /// Only this server will do.
     pub server: Option<ServerId>,
-    /// Servers of this region come first.
-    pub region: Option<String>,
+    /// Servers of these regions come first, the first one before the next. Not asked where a server is named.
+    pub regions: Vec<String>,
 }
 
 /// Where to go and what to show there.

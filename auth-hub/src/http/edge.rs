@@ -18,11 +18,13 @@ use tracing::debug;
 use super::BODY_BYTES_MAX;
 use super::presence::Peer;
 use super::problem::{Kind, Problem};
+use super::routes;
 use super::state::HttpState;
 
 /// The outermost layer.
 pub(super) async fn edge(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    let route = super::routes::label_of(request.uri().path());
+    let route = routes::label_of(request.uri().path());
+    let caching = routes::caching_of(request.uri().path());
     let peer = peer_of(&request).filter(|_| request.body().is_end_stream());
     let _busy = peer.as_ref().map(Peer::begin_request);
     let started = state.mono();
@@ -39,8 +41,8 @@ pub(super) async fn edge(State(state): State<HttpState>, request: Request, next:
             Problem::busy().into_response()
         }
     };
-    // Answers hold tokens, and none of them stays true.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let caching = if response.status().is_success() { caching } else { routes::NO_STORE };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     let status = response.status().as_u16();
     let ms = state.ms_since(started);
     debug!(target: "http", route, status, ms, "http.request");

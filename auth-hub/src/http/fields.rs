@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use shared_msgs::ids::ServerId;
 use zeroize::Zeroizing;
 
-use super::members::{Form, Member, Members, REGION, REGION_BYTES_MAX, SERVER};
+use super::members::{Form, Member, Members, REGION, REGION_BYTES_MAX, REGIONS, REGIONS_MAX, SERVER};
 use super::problem::{Kind, Problem};
 
 /// The members of a JSON object. No body at all is an empty one.
@@ -20,7 +20,9 @@ enum Scalar {
     Null,
     Text(Zeroizing<String>),
     Flag(bool),
-    /// A number, a list or an object: no member is one.
+    /// As many as a list may have, and how many there were.
+    Texts(Vec<Zeroizing<String>>, usize),
+    /// A number, an object, or a list of something else than texts: no member is one.
     Other,
 }
 
@@ -28,8 +30,10 @@ impl Scalar {
     fn fits(&self, member: &Member) -> bool {
         match (self, member.form) {
             (Self::Null, _) => !member.needed,
-            (Self::Text(_), Form::Text { .. }) | (Self::Flag(_), Form::Flag { .. }) => true,
-            (Self::Text(_) | Self::Flag(_) | Self::Other, _) => false,
+            (Self::Text(_), Form::Text { .. })
+            | (Self::Flag(_), Form::Flag { .. })
+            | (Self::Texts(..), Form::Texts { .. }) => true,
+            (Self::Text(_) | Self::Flag(_) | Self::Texts(..) | Self::Other, _) => false,
         }
     }
 }
@@ -74,7 +78,7 @@ impl Fields {
         match (self.take(member), member.form) {
             (Some(Scalar::Flag(flag)), _) => flag,
             (_, Form::Flag { default }) => default,
-            (_, Form::Text { .. }) => false,
+            (_, Form::Text { .. } | Form::Texts { .. }) => false,
         }
     }
 
@@ -84,19 +88,35 @@ impl Fields {
         let server = server.transpose().map_err(|_| invalid(&SERVER, "is not a server id"))?;
         let region = self.optional_text(&REGION).filter(|region| !region.is_empty());
         if region.as_ref().is_some_and(|region| region.len() > REGION_BYTES_MAX) {
-            return Err(Problem::because(
-                Kind::InvalidRequest,
-                format!("`{}` has at most {REGION_BYTES_MAX} bytes", REGION.name),
-            ));
+            return Err(invalid(&REGION, &format!("has at most {REGION_BYTES_MAX} bytes")));
         }
-        Ok(Wishes { server, region })
+        let regions = self.regions()?;
+        match region {
+            Some(_) if !regions.is_empty() => {
+                Err(invalid(&REGIONS, &format!("does not stand beside `{}`", REGION.name)))
+            }
+            Some(region) => Ok(Wishes { server, regions: vec![region] }),
+            None => Ok(Wishes { server, regions }),
+        }
+    }
+
+    fn regions(&mut self) -> Result<Vec<String>, Problem> {
+        let Some(Scalar::Texts(mut texts, count)) = self.take(&REGIONS) else { return Ok(Vec::new()) };
+        if count > REGIONS_MAX {
+            return Err(invalid(&REGIONS, &format!("has at most {REGIONS_MAX} of them")));
+        }
+        if texts.iter().any(|text| text.is_empty() || text.len() > REGION_BYTES_MAX) {
+            return Err(invalid(&REGIONS, &format!("has texts of 1 to {REGION_BYTES_MAX} bytes")));
+        }
+        Ok(texts.iter_mut().map(|text| std::mem::take(&mut **text)).collect())
     }
 }
 
 /// Where a player wants to go.
 pub(super) struct Wishes {
     pub(super) server: Option<ServerId>,
-    pub(super) region: Option<String>,
+    /// The first one before the next.
+    pub(super) regions: Vec<String>,
 }
 
 fn invalid(member: &Member, what: &str) -> Problem {
@@ -165,11 +185,23 @@ impl Visitor<'_> for Key {
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Any)
+        from.deserialize_any(Any { keeps_lists: true })
     }
 }
 
-struct Any;
+/// Reads any value; of what lies in a list, only texts are kept.
+struct Any {
+    keeps_lists: bool,
+}
+
+/// What stands in a list.
+struct Item(Scalar);
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Any { keeps_lists: false }).map(Self)
+    }
+}
 
 impl<'de> Visitor<'de> for Any {
     type Value = Scalar;
@@ -195,6 +227,21 @@ impl<'de> Visitor<'de> for Any {
         Ok(Scalar::Other)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar, A::Error> {
+        let (mut texts, mut count) = (Vec::with_capacity(REGIONS_MAX), 0);
+        while self.keeps_lists
+            && let Some(Item(item)) = list.next_element()?
+        {
+            match item {
+                Scalar::Text(text) if texts.len() < REGIONS_MAX => texts.push(text),
+                Scalar::Text(_) => {}
+                // Read to its end as what is not kept.
+                _ => return Self { keeps_lists: false }.visit_seq(list),
+            }
+            count += 1;
+        }
+        if self.keeps_lists {
+            return Ok(Scalar::Texts(texts, count));
+        }
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Scalar::Other)
     }

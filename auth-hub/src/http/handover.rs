@@ -82,13 +82,13 @@ pub(super) fn may_play(account: &Account) -> Result<(), Problem> {
 pub(super) async fn place(
     state: &HttpState,
     account: &Account,
-    Wishes { server, region }: Wishes,
+    Wishes { server, regions }: Wishes,
     started: Mono,
 ) -> Result<Placed, Problem> {
     let counted = state.handovers().attempt(account.id, state.mono());
     counted.map_err(|retry_after| Problem::retry(Kind::TooManyAttempts, retry_after))?;
     let name = account.display_name.to_string();
-    let request = HandoverRequest { account: account.row, name, server, region };
+    let request = HandoverRequest { account: account.row, name, server, regions };
     let result = state.parts().desk.hand_over(request).await;
     let ms = state.ms_since(started);
     match &result {

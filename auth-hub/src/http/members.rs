@@ -10,6 +10,9 @@ use crate::accounts::account::{LOGIN_CHARS_MAX, LOGIN_CHARS_MIN, PASSWORD_BYTES_
 /// Longest region a client may ask for.
 pub(super) const REGION_BYTES_MAX: usize = 64;
 
+/// Most regions in a list.
+pub(super) const REGIONS_MAX: usize = 8;
+
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -17,6 +20,8 @@ pub(super) enum Form {
     Text { bytes_min: usize, bytes_max: usize, pattern: Option<&'static str> },
     /// True or false.
     Flag { default: bool },
+    /// A list of at most so many texts of so many bytes as UTF-8.
+    Texts { items_max: usize, bytes_max: usize },
 }
 
 /// One member of a body.
@@ -36,6 +41,7 @@ impl Member {
         match self.form {
             Form::Text { .. } => "must be a text",
             Form::Flag { .. } => "must be true or false",
+            Form::Texts { .. } => "must be a list of texts",
         }
     }
 }
@@ -99,6 +105,15 @@ pub(super) const REGION: Member = Member {
     about: "Servers of this region first. Empty is the same as missing.",
 };
 
+/// Where, in the order of liking.
+pub(super) const REGIONS: Member = Member {
+    name: "regions",
+    form: Form::Texts { items_max: REGIONS_MAX, bytes_max: REGION_BYTES_MAX },
+    needed: false,
+    about: "Servers of the first of these regions that has a place, degraded servers last of all. Not beside `region`. An empty list is the \
+            same as a missing one.",
+};
+
 /// Whether to hand over at once.
 pub(super) const WANTS_PLACE: Member = Member {
     name: "handover",
@@ -113,6 +128,6 @@ pub(super) type Members = &'static [&'static Member];
 /// `POST /auth/register`.
 pub(super) const REGISTER: Members = &[&NEW_LOGIN, &NEW_PASSWORD, &DISPLAY_NAME];
 /// `POST /auth/login`.
-pub(super) const LOG_IN: Members = &[&LOGIN, &PASSWORD, &SERVER, &REGION, &WANTS_PLACE];
+pub(super) const LOG_IN: Members = &[&LOGIN, &PASSWORD, &SERVER, &REGION, &REGIONS, &WANTS_PLACE];
 /// `POST /handover`.
-pub(super) const HAND_OVER: Members = &[&SERVER, &REGION];
+pub(super) const HAND_OVER: Members = &[&SERVER, &REGION, &REGIONS];

@@ -12,9 +12,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::members::{Form, Member, Members};
+use super::members::{Form, Member, Members, REGION, REGIONS};
 use super::problem::Kind;
-use super::routes::{Audience, Gives, ROUTES, Route, Verb};
+use super::routes::{Audience, Gives, NO_STORE, ROUTES, Route, Verb};
 use super::{BODY_BYTES_MAX, REQUEST_DEADLINE};
 
 static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -99,6 +99,16 @@ fn request(members: Members) -> Value {
     if !needed.is_empty() {
         schema["required"] = json!(needed);
     }
+    if members.iter().any(|member| member.name == REGIONS.name) {
+        // One or the other; of each, an empty one counts as missing.
+        schema["not"] = json!({
+            "properties": {
+                REGION.name: { "type": "string", "minLength": 1 },
+                REGIONS.name: { "type": "array", "minItems": 1 },
+            },
+            "required": [REGION.name, REGIONS.name],
+        });
+    }
     schema
 }
 
@@ -107,11 +117,17 @@ fn member_schema(member: &Member) -> Value {
     let named = match member.form {
         Form::Text { .. } => "string",
         Form::Flag { .. } => "boolean",
+        Form::Texts { .. } => "array",
     };
     let mut schema = json!({ "description": member.about });
     schema["type"] = if member.needed { json!(named) } else { json!([named, "null"]) };
     match member.form {
         Form::Flag { default } => schema["default"] = json!(default),
+        Form::Texts { items_max, bytes_max } => {
+            schema["maxItems"] = json!(items_max);
+            schema["items"] =
+                json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "x-bytes-max": bytes_max });
+        }
         Form::Text { bytes_min, bytes_max, pattern } => {
             if let Some(pattern) = pattern {
                 // Only ASCII: a character is a byte.
@@ -140,7 +156,7 @@ fn responses(route: &Route) -> Value {
     };
     let success = json!({
         "description": "Done.",
-        "headers": { "Cache-Control": { "schema": { "const": "no-store" } } },
+        "headers": { "Cache-Control": { "schema": { "const": route.caching } } },
         "content": content,
     });
     let mut responses = Map::from_iter([(route.status.to_string(), success)]);
@@ -161,7 +177,7 @@ fn refusal(kinds: &[Kind]) -> Value {
     let status = kinds.first().map(|kind| kind.status().as_u16());
     let told: Vec<_> = titles.iter().map(|(code, title)| format!("`{code}`: {title}")).collect();
     let codes: Vec<_> = titles.keys().collect();
-    let mut headers = json!({ "Cache-Control": { "schema": { "const": "no-store" } } });
+    let mut headers = json!({ "Cache-Control": { "schema": { "const": NO_STORE } } });
     let mut required = Vec::new();
     if kinds.iter().any(|kind| kind.may_retry()) {
         let always = kinds.iter().all(|kind| kind.may_retry());

@@ -9,12 +9,12 @@ use super::problem::Problem;
 use super::register::RegisterRequest;
 
 /// All that a refusal may say, if anything, digits taken out: nothing of what the client sent.
-const SAYINGS: [&str; 31] = [
+const SAYINGS: [&str; 36] = [
     "the body is not UTF-",
     "not a JSON object, see line , column ",
     "a member is unknown; known are `login`, `password`, `display_name`",
-    "a member is unknown; known are `login`, `password`, `server`, `region`, `handover`",
-    "a member is unknown; known are `server`, `region`",
+    "a member is unknown; known are `login`, `password`, `server`, `region`, `regions`, `handover`",
+    "a member is unknown; known are `server`, `region`, `regions`",
     "`login` is missing",
     "`login` must be a text",
     "`login` stands there twice",
@@ -31,6 +31,11 @@ const SAYINGS: [&str; 31] = [
     "`region` must be a text",
     "`region` stands there twice",
     "`region` has at most  bytes",
+    "`regions` must be a list of texts",
+    "`regions` stands there twice",
+    "`regions` does not stand beside `region`",
+    "`regions` has at most  of them",
+    "`regions` has texts of  to  bytes",
     "a login name has  to  characters",
     "a login name consists of a-z, -, '_', '.' and '-'",
     "a login name starts with a letter or a digit",
@@ -49,7 +54,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let session = json!({ "login": "ada", "password": "x", "handover": false, "region": null });
     let register =
         json!({ "login": "ada.l-1_", "password": "correct horse", "display_name": " Ada \u{2602} " });
-    [login, session, register, json!({})].map(|body| body.to_string().into_bytes()).into()
+    let choosy = json!({ "server": null, "region": "", "regions": ["eu-west", "eu"] });
+    [login, session, register, choosy, json!({})].map(|body| body.to_string().into_bytes()).into()
 }
 
 /// It is refused with a 4xx that repeats none of it, or what it asks for is valid and, said again, is read as the same.
@@ -84,13 +90,13 @@ fn wishes(body: &[u8]) -> Result<Wishes, Problem> {
     Fields::read(body, members::HAND_OVER)?.wishes()
 }
 
-fn wished(Wishes { server, region }: &Wishes) {
+fn wished(Wishes { server, regions }: &Wishes) {
     let server = server.as_ref().map(shared_msgs::ids::ServerId::as_str);
-    let body = json!({ "server": server, "region": region }).to_string();
+    let body = json!({ "server": server, "regions": regions }).to_string();
     let again = wishes(body.as_bytes());
     let again = again.unwrap_or_else(|problem| panic!("{problem:?}"));
     assert_eq!(again.server.as_ref().map(shared_msgs::ids::ServerId::as_str), server);
-    assert_eq!(again.region, *region);
+    assert_eq!(again.regions, *regions);
 }
 
 fn refused(problem: &Problem) {

@@ -64,9 +64,16 @@ pub(super) struct Route {
     pub(super) asks: Option<Asks>,
     pub(super) status: u16,
     pub(super) gives: Gives,
+    /// The `Cache-Control` of a success. Nothing else is ever kept.
+    pub(super) caching: &'static str,
     /// What it is refused for, beside what [`Route::problems`] adds.
     own_problems: &'static [Kind],
 }
+
+/// Answers hold tokens, and few of them stay true.
+pub(super) const NO_STORE: &str = "no-store";
+/// The same for everybody, and no older than half a beat of the servers.
+const FOR_A_SECOND: &str = "public, max-age=1";
 
 const ON_ALL: &[Kind] = &[Kind::HubBusy, Kind::Internal];
 const ON_BODIES: &[Kind] = &[
@@ -127,6 +134,7 @@ pub(super) const ROUTES: &[Route] = &[
         asks: Some(Asks { members: members::REGISTER, needed: true }),
         status: 201,
         gives: Gives::Json("RegisterReply"),
+        caching: NO_STORE,
         own_problems: &[
             Kind::RegistrationClosed,
             Kind::LoginTaken,
@@ -150,6 +158,7 @@ pub(super) const ROUTES: &[Route] = &[
         asks: Some(Asks { members: members::LOG_IN, needed: true }),
         status: 200,
         gives: Gives::Json("LoginReply"),
+        caching: NO_STORE,
         own_problems: &[Kind::InvalidCredentials],
     },
     Route {
@@ -165,6 +174,7 @@ pub(super) const ROUTES: &[Route] = &[
         asks: Some(Asks { members: members::HAND_OVER, needed: false }),
         status: 200,
         gives: Gives::Json("HandoverReply"),
+        caching: NO_STORE,
         own_problems: &[Kind::AccessTokenInvalid, Kind::AccessTokenExpired],
     },
     Route {
@@ -175,11 +185,13 @@ pub(super) const ROUTES: &[Route] = &[
         is_bounded: true,
         id: "listServers",
         about: "List the game servers",
-        details: "As they last described themselves.",
+        details: "As they last described themselves. `population` is of players in game and slots held for those on their way. The \
+                  answer may be kept for a second.",
         has_bearer: false,
         asks: None,
         status: 200,
         gives: Gives::Json("ServersReply"),
+        caching: FOR_A_SECOND,
         own_problems: &[],
     },
     Route {
@@ -195,6 +207,7 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Json("Document"),
+        caching: NO_STORE,
         own_problems: &[],
     },
     Route {
@@ -210,6 +223,7 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Json("Alive"),
+        caching: NO_STORE,
         own_problems: &[],
     },
     Route {
@@ -225,6 +239,7 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Json("Ready"),
+        caching: NO_STORE,
         own_problems: &[Kind::NotReady],
     },
     Route {
@@ -240,11 +255,21 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Text("application/openmetrics-text"),
+        caching: NO_STORE,
         own_problems: &[],
     },
 ];
 
+fn at(path: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| route.path == path)
+}
+
 /// The metric label of a path: bounded, whatever clients ask for.
 pub(super) fn label_of(path: &str) -> &'static str {
-    ROUTES.iter().map(|route| route.path).find(|known| *known == path).unwrap_or("other")
+    at(path).map_or("other", |route| route.path)
+}
+
+/// The `Cache-Control` of a success on this path.
+pub(super) fn caching_of(path: &str) -> &'static str {
+    at(path).map_or(NO_STORE, |route| route.caching)
 }

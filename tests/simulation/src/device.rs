@@ -183,7 +183,7 @@ impl World {
             account: AccountRow::from_raw(account),
             name: format!("player {account}"),
             server: plan.filter(|_| is_choosy).and_then(|plan| plan.id.parse().ok()),
-            region: (self.dice.below(3) == 0).then(|| "eu".to_owned()),
+            regions: (self.dice.below(3) == 0).then(|| "eu".to_owned()).into_iter().collect(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth_hub::accounts::AccountRow;
 use auth_hub::bus::{HubSession, Inlet, KeyRing};
-use auth_hub::fleet::Addressed;
+use auth_hub::fleet::{Addressed, Placement, Policy};
 use auth_hub::handover::core::{Core, Effect, Input};
 use auth_hub::handover::{HandoverRequest, fences_are_startable};
 use shared_msgs::clock::Now;
@@ -54,10 +54,14 @@ impl World {
         let keyring = Arc::new(KeyRing::new(Arc::clone(&self.keys), [], id.clone(), &*rng));
         let number = u16::try_from(machine).unwrap_or(u16::MAX);
         let (keys, core_rng) = (Arc::clone(&self.keys), Arc::clone(&rng));
+        // Invariants hold wherever players are sent.
+        let policies = [Policy::LeastLoaded, Policy::Packed, Policy::Weighted];
+        let policy = policies[usize::try_from(rng.below(3)).unwrap_or_default()];
+        let placement = Placement { policy, ..Placement::default() };
         let hub = Hub {
             id: id.clone(),
             machine,
-            core: Core::new(id.clone(), number, SERVERS_MAX, self.store.ceiling, keys, core_rng),
+            core: Core::new(id.clone(), number, SERVERS_MAX, self.store.ceiling, keys, core_rng, placement),
             inlet: Inlet::new(Arc::clone(&keyring), SERVERS_MAX),
             session: HubSession::new(keyring),
         };

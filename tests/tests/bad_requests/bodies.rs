@@ -55,13 +55,37 @@ async fn what_is_no_json_object() {
 async fn members_that_are_not_the_routes() {
     let rig = Rig::start().await;
     let nested = |depth: usize, inner: &str| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
-    let known = "known are `login`, `password`, `server`, `region`, `handover`";
+    let known = "known are `login`, `password`, `server`, `region`, `regions`, `handover`";
     let cases: Vec<(&str, &str, Vec<u8>, Expect)> = vec![
         (
             "a deep list for a text",
             LOGIN,
             with(&format!("\"region\":{}", nested(7_000, ""))).into(),
             invalid("`region` must be a text"),
+        ),
+        (
+            "a deep list in a list of texts",
+            LOGIN,
+            with(&format!("\"regions\":[\"eu\",{}]", nested(7_000, &format!("\"{SECRET}\"")))).into(),
+            invalid("`regions` must be a list of texts"),
+        ),
+        (
+            "a list of numbers",
+            LOGIN,
+            with("\"regions\":[1,2.5,-3]").into(),
+            invalid("`regions` must be a list of texts"),
+        ),
+        (
+            "a list too long",
+            LOGIN,
+            with(&format!("\"regions\":[{}\"eu\"]", "\"eu\",".repeat(8))).into(),
+            invalid("`regions` has at most 8 of them"),
+        ),
+        (
+            "a region and regions",
+            LOGIN,
+            with("\"region\":\"eu\",\"regions\":[\"eu\"]").into(),
+            invalid("`regions` does not stand beside `region`"),
         ),
         (
             "a deep list under an unknown name",
@@ -256,7 +280,7 @@ async fn tokens_that_are_none() {
     for (body, expect) in [
         ("{}", Expect::Success(200)),
         ("[]", MALFORMED),
-        ("{\"login\":\"healthy\"}", invalid("known are `server`, `region`")),
+        ("{\"login\":\"healthy\"}", invalid("known are `server`, `region`, `regions`")),
         ("{\"server\":\"nowhere\"}", Expect::Problem(404, "server-unknown", "")),
     ] {
         rig.check(body, &post_as("/handover", &bearer, body), expect).await;

@@ -108,6 +108,24 @@ fn its_examples_are_true_to_it() {
 }
 
 #[test]
+fn one_region_and_several_exclude_each_other_as_they_do_in_the_hub() {
+    let document = document();
+    let body = &document["paths"]["/handover"]["post"]["requestBody"]["content"]["application/json"];
+    let validator = strict(&document, &body["schema"]);
+    for (body, is_taken) in [
+        (json!({ "region": "eu", "regions": ["eu"] }), false),
+        (json!({ "region": "", "regions": ["eu"] }), true),
+        (json!({ "region": "eu", "regions": [] }), true),
+        (json!({ "region": null, "regions": ["eu"] }), true),
+        (json!({ "regions": [""] }), false),
+        (json!({ "regions": vec!["eu"; 8] }), true),
+        (json!({ "regions": vec!["eu"; 9] }), false),
+    ] {
+        assert_eq!(validator.is_valid(&body), is_taken, "{body}");
+    }
+}
+
+#[test]
 fn every_problem_is_somewhere() {
     let document = document();
     let mut told = BTreeSet::new();

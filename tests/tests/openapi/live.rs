@@ -52,6 +52,9 @@ impl Watched {
         let declared = said["headers"].as_object().unwrap();
         for (name, header) in declared {
             assert!(headers.contains_key(name) || header["required"] != true, "{at}: no {name}");
+            if let Some(only) = header["schema"]["const"].as_str() {
+                assert_eq!(headers[name.as_str()].to_str().unwrap(), only, "{at}: {name}");
+            }
         }
         for name in ["retry-after", "www-authenticate", "allow"] {
             let is_declared = declared.keys().any(|known| known.eq_ignore_ascii_case(name));
@@ -101,6 +104,8 @@ async fn answers_are_what_the_document_says() {
     let access = reply["access_token"].as_str().unwrap();
     let here = json!({ "server": server.id().as_str() });
     assert_eq!(it.ask("post", "/handover", Some(here), Some(access)).await.0, 200);
+    let anywhere = json!({ "regions": ["atlantis", "eu"] });
+    assert_eq!(it.ask("post", "/handover", Some(anywhere), Some(access)).await.0, 200, "by fallback");
     let nowhere = json!({ "server": "nowhere" });
     assert_eq!(it.ask("post", "/handover", Some(nowhere), Some(access)).await.0, 404);
     assert_eq!(it.ask("post", "/handover", None, Some("none")).await.0, 401);

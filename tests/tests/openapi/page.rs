@@ -31,6 +31,8 @@ fn type_of(schema: &Value) -> String {
     };
     if schema["type"] == "array" {
         let _ = write!(of, " of {}", type_of(&schema["items"]));
+    } else if let (Some(items), Some(max)) = (schema.get("items"), schema.get("maxItems")) {
+        let _ = write!(of, ", up to {max} of {}", type_of(items));
     }
     let mut bound = |name: &str, words: &str| {
         if let Some(value) = schema.get(name) {

@@ -34,7 +34,7 @@ use super::people::People;
 use super::timers::Timers;
 use super::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::accounts::AccountRow;
-use crate::fleet::{Addressed, Fleet, ServerSummary};
+use crate::fleet::{Addressed, Fleet, Placement, ServerSummary};
 
 /// Handovers under way, over all accounts.
 pub(crate) const RUNNING_MAX: usize = 4_096;
@@ -104,6 +104,7 @@ struct Handover {
 pub struct Core {
     keys: Arc<FleetKeys>,
     rng: Arc<dyn Rng>,
+    placement: Placement,
     fleet: Fleet,
     fences: Fences,
     people: People,
@@ -128,12 +129,14 @@ impl Core {
         stored_ceiling: u64,
         keys: Arc<FleetKeys>,
         rng: Arc<dyn Rng>,
+        placement: Placement,
     ) -> Self {
         let mut timers = Timers::new();
         timers.set(Alarm::Prune, Mono::default() + PRUNE_EVERY);
         Self {
             keys,
             rng,
+            placement,
             fleet: Fleet::new(hub, servers_max),
             fences: Fences::new(number, stored_ceiling),
             people: People::default(),

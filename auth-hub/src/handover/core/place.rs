@@ -8,7 +8,7 @@ use shared_msgs::token::TokenTag;
 use tracing::info;
 
 use super::{Alarm, Attempt, Core, Effect, Handover, OPEN_GRANTS_MAX, PlacedAt, Stage};
-use crate::fleet::{Candidate, ServerView, choose};
+use crate::fleet::{Candidate, ServerView};
 use crate::handover::NoPlace;
 use crate::handover::grants::{OpenGrant, Resend};
 
@@ -54,18 +54,27 @@ impl Core {
                 && request.server.as_ref().is_none_or(|wanted| wanted == *server)
         });
         let candidates = eligible.filter_map(|(server, view)| {
+            let region_rank = self.region_rank(handover, view)?;
             let taken = self.taken(server, view, handover)?;
             Some(Candidate {
                 server,
                 state: view.state,
-                in_region: request.region.as_ref().is_none_or(|region| *region == view.profile.region),
+                region_rank,
                 taken,
                 max_players: view.occupancy().max_players,
                 load_percent: view.load_percent,
             })
         });
-        let best = choose(candidates)?.server;
+        let best = self.placement.choose(candidates, &*self.rng)?.server;
         self.fleet.get(best).map(|view| (best.clone(), view.profile.realm.clone()))
+    }
+
+    /// How far down the player's wishes this server's region stands; `None` when they are not to go there. Who names a server is asked
+    /// for no region.
+    fn region_rank(&self, handover: &Handover, view: &ServerView) -> Option<usize> {
+        let request = &handover.request;
+        let wanted = if request.server.is_none() { &*request.regions } else { &[][..] };
+        self.placement.region_rank(wanted, &view.profile.region)
     }
 
     /// Slots taken or promised; `None` when none is free for this player.
@@ -99,7 +108,8 @@ impl Core {
         if handover.was_refused_oddly {
             return NoPlace::HubBusy;
         }
-        let any_full = self.fleet.iter().any(|(_, view)| view.is_eligible(now));
+        let is_open = |view: &ServerView| view.is_eligible(now) && self.region_rank(handover, view).is_some();
+        let any_full = self.fleet.iter().any(|(_, view)| is_open(view));
         if any_full { NoPlace::AllServersFull } else { NoPlace::NoServerOnline }
     }
 

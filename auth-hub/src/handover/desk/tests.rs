@@ -33,6 +33,7 @@ async fn desk(dir: &std::path::Path) -> DeskTask {
         rng,
         meters: Meters::register(&mut Registry::default()),
         servers_max: 4,
+        placement: crate::fleet::Placement::default(),
         stored_ceiling: 0,
         link,
         events,
@@ -45,7 +46,7 @@ async fn desk(dir: &std::path::Path) -> DeskTask {
 fn ask(desk: &mut DeskTask, n: usize) -> (HandoverId, oneshot::Receiver<Result<Placed, Refused>>) {
     let handover = HandoverId((n as u128).to_be_bytes());
     let account = AccountRow::from_raw(i64::try_from(n).unwrap());
-    let request = HandoverRequest { account, name: String::new(), server: None, region: None };
+    let request = HandoverRequest { account, name: String::new(), server: None, regions: Vec::new() };
     let (answer, answered) = oneshot::channel();
     desk.on_ask(Ask::HandOver(request, handover, answer));
     (handover, answered)

@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::fleet::{HIGH_FROM_PERCENT, MEDIUM_FROM_PERCENT};
 use crate::http::problem::Kind;
 
 fn text(about: &str) -> Value {
@@ -57,6 +58,13 @@ fn problem() -> Value {
     problem
 }
 
+fn population() -> Value {
+    let about = format!(
+        "Slots in use: `low` below {MEDIUM_FROM_PERCENT} %, `medium` below {HIGH_FROM_PERCENT} %, `high` while one is free, then `full`."
+    );
+    json!({ "enum": ["low", "medium", "high", "full"], "description": about })
+}
+
 /// Every schema that the document refers to.
 pub(super) fn all() -> Value {
     let endpoint = object([
@@ -74,6 +82,7 @@ pub(super) fn all() -> Value {
         ("region", text("May be empty.")),
         ("build", text("May be empty.")),
         ("state", json!({ "enum": ["online", "degraded", "draining", "starting", "offline"] })),
+        ("population", population()),
         ("players", number("In game.")),
         ("max_players", number("Slots in all.")),
     ]);
@@ -152,7 +161,7 @@ pub(super) fn reply_example(name: &str) -> Option<Value> {
         }),
         "HandoverReply" => place(),
         "ServersReply" => json!({ "servers": [{
-            "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.2.3", "state": "online", "players": 41, "max_players": 300,
+            "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.2.3", "state": "online", "population": "low", "players": 41, "max_players": 300,
         }]}),
         "Alive" => json!({ "status": "alive" }),
         _ => return None,

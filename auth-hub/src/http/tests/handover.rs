@@ -34,7 +34,7 @@ async fn a_bearer_is_handed_over() {
     let [first, second] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!((first.account, first.name.as_str()), (bob.row, "The bob"));
     assert_eq!(first.server.as_ref().unwrap().as_str(), "alpha");
-    assert_eq!((&first.region, &second.server, &second.region), (&None, &None, &None));
+    assert_eq!((first.regions.len(), &second.server, second.regions.len()), (0, &None, 0));
 }
 
 #[tokio::test]
@@ -113,6 +113,25 @@ async fn an_account_in_a_loop_does_not_reach_the_desk() {
 }
 
 #[tokio::test]
+async fn regions_are_asked_for_in_their_order() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let token = issue(bob.id);
+    let most: Vec<_> = (0..8).map(|n| format!("{n}{}", "x".repeat(63))).collect();
+    for (body, regions) in [
+        (json!({ "regions": ["eu-west", "eu"] }), vec!["eu-west", "eu"]),
+        (json!({ "regions": most }), most.iter().map(String::as_str).collect()),
+        (json!({ "region": "eu", "regions": [] }), vec!["eu"]),
+        (json!({ "region": "eu", "regions": null }), vec!["eu"]),
+        (json!({ "region": "", "regions": ["us"] }), vec!["us"]),
+        (json!({ "regions": [] }), vec![]),
+    ] {
+        api.send(with_bearer(token.expose(), &body)).await;
+        assert_eq!(api.desk.asked.lock().unwrap().pop().unwrap().regions, regions, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn impossible_wishes_are_named() {
     let api = TestApi::start().await;
     let bob = api.account("bob").await;
@@ -121,6 +140,15 @@ async fn impossible_wishes_are_named() {
         (json!({ "server": "NO NAME" }), "`server` is not a server id"),
         (json!({ "server": 1 }), "`server` must be a text"),
         (json!({ "region": "x".repeat(65) }), "`region` has at most 64 bytes"),
+        (json!({ "regions": "eu" }), "`regions` must be a list of texts"),
+        (json!({ "regions": ["eu", null] }), "`regions` must be a list of texts"),
+        (json!({ "regions": ["eu", ["us"]] }), "`regions` must be a list of texts"),
+        (json!({ "regions": vec!["eu"; 9] }), "`regions` has at most 8 of them"),
+        (json!({ "regions": vec!["eu"; 2_000] }), "`regions` has at most 8 of them"),
+        (json!({ "regions": ["eu", ""] }), "`regions` has texts of 1 to 64 bytes"),
+        (json!({ "regions": ["x".repeat(65)] }), "`regions` has texts of 1 to 64 bytes"),
+        (json!({ "region": "eu", "regions": ["eu"] }), "`regions` does not stand beside `region`"),
+        (json!({ "region": ["eu"] }), "`region` must be a text"),
     ] {
         let reply = api.send(with_bearer(token.expose(), &body)).await;
         reply.problem(422, "invalid-request");

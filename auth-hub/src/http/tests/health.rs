@@ -1,7 +1,7 @@
 //! What probes see.
 
 use super::*;
-use crate::fleet::ServerSummary;
+use crate::fleet::{Population, ServerSummary};
 
 #[tokio::test]
 async fn servers_are_listed_for_anybody() {
@@ -12,6 +12,7 @@ async fn servers_are_listed_for_anybody() {
         region: "eu".to_owned(),
         build: "1.0".to_owned(),
         state: "online",
+        population: Population::Low,
         players: 3,
         max_players: 10,
     };
@@ -20,9 +21,23 @@ async fn servers_are_listed_for_anybody() {
     assert_eq!(reply.status, 200);
     let expected = json!({ "servers": [{
         "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.0", "state": "online",
-        "players": 3, "max_players": 10,
+        "population": "low", "players": 3, "max_players": 10,
     }]});
     assert_eq!(reply.json, expected);
+}
+
+#[tokio::test]
+async fn only_the_list_itself_may_be_kept_and_no_refusal_in_its_place() {
+    let api = TestApi::start().await;
+    for (method, body, status) in [("GET", "", 200), ("HEAD", "", 200), ("GET", "{}", 422), ("POST", "", 405)]
+    {
+        let request = Request::builder().method(method).uri("/servers");
+        let reply = api.send(request.body(Body::from(body)).unwrap()).await;
+        // What may be kept is checked of every reply.
+        assert_eq!(reply.status, status, "{method} {body}");
+    }
+    let full = TestApi::start_with(HttpSettings { requests_max: 0, ..settings() }).await;
+    full.get("/servers").await.problem(503, "hub-busy");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ async fn a_login_is_an_account_a_session_and_a_place() {
     let [request] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!((request.account, request.name.as_str()), (account.row, "The bob"));
     let server = request.server.as_ref().map(shared_msgs::ids::ServerId::as_str);
-    assert_eq!((server, request.region.as_deref()), (Some("alpha"), Some("eu")));
+    assert_eq!((server, &*request.regions), (Some("alpha"), &["eu".to_owned()][..]));
 }
 
 #[tokio::test]

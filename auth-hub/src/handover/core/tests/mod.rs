@@ -8,6 +8,7 @@ mod fencing;
 mod look;
 mod peer;
 mod placement;
+mod policies;
 mod refusals;
 mod resend;
 mod rig;

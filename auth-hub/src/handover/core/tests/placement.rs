@@ -215,7 +215,7 @@ fn the_region_asked_for_is_where_a_player_goes() {
     }
     rig.run(0);
     for (account, region, server) in [(1, "west", "b"), (2, "west", "b"), (3, "east", "a")] {
-        let id = rig.ask_in(account, None, Some(region));
+        let id = rig.ask_in(account, None, &[region]);
         rig.run(0);
         assert_eq!(rig.placed(id), server);
     }

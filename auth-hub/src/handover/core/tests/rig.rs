@@ -14,7 +14,7 @@ use shared_msgs::rng::{Rng, SeededRng};
 use super::super::{Core, Effect, Input};
 use super::peer::Peer;
 use crate::accounts::AccountRow;
-use crate::fleet::{Addressed, Sender};
+use crate::fleet::{Addressed, Placement, Sender};
 use crate::handover::{HandoverRequest, Placed, Refused};
 
 pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -61,7 +61,9 @@ pub(super) struct Rig {
 }
 
 fn new_core(keys: &Arc<FleetKeys>, rng: &Arc<dyn Rng>, ceiling: u64) -> Core {
-    Core::new(HubId::random(&**rng), 0, 64, ceiling, Arc::clone(keys), Arc::clone(rng))
+    // Tests say where players go: nothing is drawn.
+    let placement = Placement { near_percent: 0, ..Placement::default() };
+    Core::new(HubId::random(&**rng), 0, 64, ceiling, Arc::clone(keys), Arc::clone(rng), placement)
 }
 
 impl Rig {
@@ -159,14 +161,15 @@ impl Rig {
     }
 
     pub(super) fn ask_for(&mut self, account: i64, server: Option<&str>) -> HandoverId {
-        self.ask_in(account, server, None)
+        self.ask_in(account, server, &[])
     }
 
-    pub(super) fn ask_in(&mut self, account: i64, server: Option<&str>, region: Option<&str>) -> HandoverId {
+    pub(super) fn ask_in(&mut self, account: i64, server: Option<&str>, regions: &[&str]) -> HandoverId {
         let handover = HandoverId::random(&*self.rng);
         let account = AccountRow::from_raw(account);
         let server = server.map(|id| id.parse().unwrap());
-        let request = HandoverRequest { account, name: "Ann".into(), server, region: region.map(Into::into) };
+        let regions = regions.iter().map(|&region| region.into()).collect();
+        let request = HandoverRequest { account, name: "Ann".into(), server, regions };
         let players = self.players.iter().filter(|((of, _), _)| *of == account && self.store_answers);
         let players = players.map(|((_, realm), player)| (realm.clone(), *player)).collect();
         self.asked.insert(handover, self.now.mono);
