@@ -56,6 +56,8 @@ impl Site {
             ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64".to_owned()),
             ("AUTH_HUB__PASSWORDS__PASSES", "1".to_owned()),
             ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "1000".to_owned()),
+            // No lots are drawn: the emptiest, then the first by id.
+            ("AUTH_HUB__PLACEMENT__NEAR_PERCENT", "0".to_owned()),
         ]);
         env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         Process::start("hub", "auth-hub", &["serve"], &env, self.dir.path())

@@ -322,7 +322,7 @@ struct Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if self.shared.close() {
-            error!("a password thread died");
+            error!("password.thread_died");
             self.process.cancel();
         }
     }

@@ -220,7 +220,7 @@ impl Task {
                 }
                 Err(err) => {
                     let fault = Fault::of(err);
-                    error!(error = %err, %fault, writes = taken, "the database did not commit");
+                    error!(error = %err, %fault, writes = taken, "database.commit_failed");
                     Err(if fault.passes() { WriteError::Busy } else { WriteError::Failed })
                 }
             };
@@ -239,14 +239,14 @@ impl Task {
                 match self.options.connect().await {
                     Ok(fresh) => self.conn = fresh,
                     Err(err) => {
-                        error!(error = %err, "the database cannot be opened again");
+                        error!(error = %err, "database.reopen_failed");
                         return;
                     }
                 }
             }
         }
         if let Err(err) = self.conn.close().await {
-            error!(error = %err, "the database did not close");
+            error!(error = %err, "database.close_failed");
         }
         guard.disarm();
     }

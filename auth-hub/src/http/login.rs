@@ -136,7 +136,7 @@ fn upgrade(state: &HttpState, account: &Account, stronger: Phc) {
     let work = async move {
         match store.upgrade_phc(row, old, stronger).await {
             Ok(true) => info!(target: "http", account_id = %id, "password.upgraded"),
-            Ok(false) => debug!(target: "http", account_id = %id, "the password was changed meanwhile"),
+            Ok(false) => debug!(target: "http", account_id = %id, "password.changed_meanwhile"),
             Err(err) => warn!(target: "http", account_id = %id, %err, "password.upgrade_failed"),
         }
     };

@@ -94,7 +94,7 @@ async fn connection(
         if did_not_read(&error) || (error.is_timeout() && presence.owes_a_request()) {
             visitor.turned_away(TurnedAway::Silent);
         }
-        debug!(target: "http", %error, "the connection ended");
+        debug!(target: "http", %error, "http.connection_ended");
     }
 }
 

@@ -107,7 +107,8 @@ async fn a_lock_on_the_database_of_a_running_hub_is_answered_and_outlived() -> a
     let refused = client.register("bob", PASSWORD).await;
     let Err(ClientError::Problem(problem)) = refused else { anyhow::bail!("{refused:?}") };
     assert_eq!((problem.status, &*problem.code), (503, "hub-busy"));
-    hub.logged(&["did not commit", "locked by another process"], std::time::Duration::from_secs(5)).await?;
+    hub.logged(&["database.commit_failed", "locked by another process"], std::time::Duration::from_secs(5))
+        .await?;
     // Who only reads does not notice.
     knows(&client, "ada").await?;
     held.end().await?;
