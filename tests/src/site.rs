@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use crate::process::{Process, binaries};
+use crate::setup::HUB;
 
 /// Nothing here takes longer, unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,21 +50,16 @@ pub fn env<V: ToString>(pairs: &[(&str, V)]) -> BTreeMap<String, String> {
 
 /// A hub's settings for tests: free ports, files in its folder, cheap passwords, throttles that a whole test fits through.
 pub fn hub_settings() -> BTreeMap<String, String> {
-    env(&[
-        ("AUTH_HUB__HTTP__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__MQTT__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__DATABASE__PATH", "hub.sqlite"),
-        ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key"),
-        ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64"),
-        ("AUTH_HUB__PASSWORDS__PASSES", "1"),
+    let mut settings = env(&HUB);
+    settings.extend(env(&[
         ("AUTH_HUB__PLACEMENT__NEAR_PERCENT", "0"),
         ("AUTH_HUB__THROTTLE__NAME_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__REGISTRATION_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__HANDOVER_BURST", "100000"),
         ("AUTH_HUB__LOG__FORMAT", "json"),
-    ])
+    ]));
+    settings
 }
 
 impl Site {

@@ -12,6 +12,7 @@ use hub_tests::client::{ClientError, GameClient, HubClient};
 use hub_tests::hub::PASSWORD;
 use hub_tests::process::Process;
 use hub_tests::setup::{HUB, Scene, hub_with};
+use hub_tests::site::env;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// As many accounts as would never fit.
@@ -50,10 +51,6 @@ impl Drop for Disk {
         // Lazily: a process that was killed may take a moment to let go.
         let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
     }
-}
-
-fn env(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[tokio::test]

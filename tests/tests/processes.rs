@@ -1,6 +1,5 @@
 //! The real binaries: killed, stopped, silenced, started in the wrong order.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +8,8 @@ use hub_tests::client::{ClientError, GameClient, HubClient, LoggedIn, Ticket};
 use hub_tests::hub::PASSWORD;
 use hub_tests::process::{Process, binaries};
 use hub_tests::proxy::FaultProxy;
+use hub_tests::setup::HUB;
+use hub_tests::site::env;
 use shared_msgs::clock::{Clock as _, SystemClock};
 use tempfile::TempDir;
 
@@ -35,10 +36,6 @@ struct Server {
     game: String,
 }
 
-fn env(pairs: &[(&str, String)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-}
-
 impl Site {
     fn new() -> anyhow::Result<Self> {
         Ok(Self { dir: tempfile::tempdir()?, listen: None })
@@ -47,20 +44,16 @@ impl Site {
     fn start_hub(&self, more: &[(&str, String)]) -> anyhow::Result<Process> {
         let any = "127.0.0.1:0".parse()?;
         let (http, mqtt) = self.listen.unwrap_or((any, any));
-        let mut env = env(&[
+        let mut settings = env(&HUB);
+        settings.extend(env(&[
             ("AUTH_HUB__HTTP__LISTEN", http.to_string()),
             ("AUTH_HUB__MQTT__LISTEN", mqtt.to_string()),
-            ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0".to_owned()),
-            ("AUTH_HUB__DATABASE__PATH", "hub.sqlite".to_owned()),
-            ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key".to_owned()),
-            ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64".to_owned()),
-            ("AUTH_HUB__PASSWORDS__PASSES", "1".to_owned()),
             ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "1000".to_owned()),
             // No lots are drawn: the emptiest, then the first by id.
             ("AUTH_HUB__PLACEMENT__NEAR_PERCENT", "0".to_owned()),
-        ]);
-        env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        Process::start("hub", "auth-hub", &["serve"], &env, self.dir.path())
+        ]));
+        settings.extend(env(more));
+        Process::start("hub", "auth-hub", &["serve"], &settings, self.dir.path())
     }
 
     /// Starts the hub, on the ports it had before.

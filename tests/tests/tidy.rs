@@ -122,7 +122,7 @@ fn nothing_is_left_unfinished_or_switched_off() {
 fn tests_order_events_and_never_nap() {
     let is_test = |path: &Path| {
         let at = path.display().to_string();
-        at.contains("/tests/") || at.ends_with("tests.rs")
+        at.starts_with("tests/") || at.contains("/tests/") || at.ends_with("tests.rs")
     };
     let naps = files(".rs").into_iter().filter(|(path, _)| is_test(path));
     let naps = naps.filter(|(_, text)| text.contains(concat!("sleep", "(")));

@@ -6,7 +6,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,10 @@ const OPENINGS_MAX: usize = 64;
 const FLOODERS: u32 = 32;
 /// A flooder waits no longer for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// A socket comes back no sooner.
+const RETURN_EVERY: Duration = Duration::from_secs(3);
+/// A flooder that gets no socket tries no faster.
+const RETRY_EVERY: Duration = Duration::from_millis(10);
 /// Addresses in one block of 127.N.x.y.
 const BLOCK: u32 = 250;
 
@@ -32,10 +36,8 @@ const BLOCK: u32 = 250;
 enum Pace {
     /// Say everything, then stay; never read.
     Hold,
-    /// As `hold`; one that was closed comes again a little later.
+    /// Say everything, then stay; one that was closed comes again, each at most once in a while.
     Return,
-    /// A byte a second; never read.
-    Trickle,
     /// Say everything, wait for the end of the answer, close, and again, as fast as can be.
     Flood,
 }
@@ -86,53 +88,42 @@ impl Arguments {
     }
 }
 
-/// Waits until the other side has closed, taking nothing of what it says.
-async fn closed(stream: &TcpStream) {
-    let _ = stream.ready(tokio::io::Interest::ERROR | tokio::io::Interest::READABLE).await;
-    let mut one = [0];
-    // Bytes that wait to be read stay; only an end is an end.
-    while matches!(stream.peek(&mut one).await, Ok(1..)) {
-        sleep(Duration::from_secs(1)).await;
-    }
+/// Beats for what is done again and again, and no faster.
+fn beats(every: Duration) -> Interval {
+    let mut beats = interval(every);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beats
 }
 
-async fn stay(arguments: &Arguments, say: &[u8], n: u32, opened: &AtomicU32, openings: &Semaphore) {
+/// Opens a socket, says `say` and stays. Each that was opened, or could not be, is one more permit of `opened`.
+async fn stay(arguments: &Arguments, say: &[u8], n: u32, opened: &Semaphore, openings: &Semaphore) {
+    let mut beats = beats(RETURN_EVERY);
     loop {
+        beats.tick().await;
         let permit = openings.acquire().await;
         let stream = arguments.open(n).await;
         drop(permit);
-        opened.fetch_add(1, Ordering::Relaxed);
+        opened.add_permits(1);
         if let Ok(mut stream) = stream {
-            if arguments.pace == Pace::Trickle {
-                for byte in say.iter().cycle() {
-                    if stream.write_all(&[*byte]).await.is_err() {
-                        break;
-                    }
-                    sleep(Duration::from_secs(1)).await;
-                }
-            } else {
-                let _ = stream.write_all(say).await;
-            }
-            if arguments.pace == Pace::Return {
-                closed(&stream).await;
-            } else {
-                // Held until the end.
+            let _ = stream.write_all(say).await;
+            if arguments.pace == Pace::Hold {
+                // Until the end.
                 std::future::pending::<()>().await;
             }
+            while matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {}
         }
-        if arguments.pace != Pace::Return {
+        if arguments.pace == Pace::Hold {
             return;
         }
-        sleep(Duration::from_secs(3)).await;
     }
 }
 
 async fn flood(arguments: &Arguments, say: &[u8], mut n: u32, said: &AtomicU64) {
-    let mut answer = vec![0; 16 * 1024];
+    let (mut answer, mut beats) = (vec![0; 16 * 1024], beats(RETRY_EVERY));
     loop {
         n = n.wrapping_add(FLOODERS);
         let Ok(mut stream) = arguments.open(n).await else {
-            sleep(Duration::from_millis(10)).await;
+            beats.tick().await;
             continue;
         };
         let all = async {
@@ -156,8 +147,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arc::new(Arguments::parse());
     let say: Arc<[u8]> = bytes(&arguments.say)?.into();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let (opened, said) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU64::new(0)));
-    let openings = Arc::new(Semaphore::new(OPENINGS_MAX));
+    let (opened, openings) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(OPENINGS_MAX)));
+    let said = Arc::new(AtomicU64::new(0));
     let until = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -174,16 +165,12 @@ async fn main() -> anyhow::Result<()> {
         until(Box::pin(async move {
             match arguments.pace {
                 Pace::Flood => flood(&arguments, &say, n, &said).await,
-                Pace::Hold | Pace::Return | Pace::Trickle => {
-                    stay(&arguments, &say, n, &opened, &openings).await;
-                }
+                Pace::Hold | Pace::Return => stay(&arguments, &say, n, &opened, &openings).await,
             }
         }));
     }
     if arguments.pace != Pace::Flood {
-        while opened.load(Ordering::Relaxed) < arguments.count {
-            sleep(Duration::from_millis(10)).await;
-        }
+        let _ = opened.acquire_many(arguments.count).await?;
     }
     print(&format!("COUNT open={sockets}"));
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));

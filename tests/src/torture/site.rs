@@ -19,6 +19,8 @@ use super::verdicts::{Cut, Deeds, Leg};
 use crate::client::HubClient;
 use crate::process::{Process, binaries};
 use crate::proxy::FaultProxy;
+use crate::setup::HUB;
+use crate::site::env;
 
 /// How long a server that was asked to stop may take: its drain, and some.
 const STOP_TIME: Duration = Duration::from_secs(15);
@@ -65,10 +67,6 @@ pub struct Site {
 
 fn nowhere() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 1))
-}
-
-fn settings(pairs: &[(&str, String)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 impl Site {
@@ -194,27 +192,20 @@ impl Site {
     /// # Errors
     /// When it does not start.
     pub async fn start_hub(&self) -> anyhow::Result<RunId> {
-        let (any, plenty) = ("127.0.0.1:0".to_owned(), "10000000".to_owned());
-        let plenty_of_sockets = "4096".to_owned();
-        let env = settings(&[
-            ("AUTH_HUB__HTTP__LISTEN", any.clone()),
-            ("AUTH_HUB__MQTT__LISTEN", any.clone()),
-            ("AUTH_HUB__OPERATORS__LISTEN", any),
-            ("AUTH_HUB__HTTP__CONNECTIONS_PER_ADDRESS_MAX", plenty_of_sockets.clone()),
+        // Torture of handovers, not of bounds and throttles: everybody has one address here.
+        let (plenty, plenty_of_sockets) = ("10000000", "4096");
+        let mut settings = env(&HUB);
+        settings.extend(env(&[
+            ("AUTH_HUB__HTTP__CONNECTIONS_PER_ADDRESS_MAX", plenty_of_sockets),
             ("AUTH_HUB__MQTT__CONNECTIONS_PER_ADDRESS_MAX", plenty_of_sockets),
-            ("AUTH_HUB__DATABASE__PATH", "hub.sqlite".to_owned()),
-            ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key".to_owned()),
-            // Torture of handovers, not of argon2 and not of the throttles: everybody has one address here.
-            ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64".to_owned()),
-            ("AUTH_HUB__PASSWORDS__PASSES", "1".to_owned()),
-            ("AUTH_HUB__THROTTLE__NAME_BURST", plenty.clone()),
-            ("AUTH_HUB__THROTTLE__ADDRESS_BURST", plenty.clone()),
-            ("AUTH_HUB__THROTTLE__REGISTRATION_BURST", plenty.clone()),
+            ("AUTH_HUB__THROTTLE__NAME_BURST", plenty),
+            ("AUTH_HUB__THROTTLE__ADDRESS_BURST", plenty),
+            ("AUTH_HUB__THROTTLE__REGISTRATION_BURST", plenty),
             ("AUTH_HUB__THROTTLE__HANDOVER_BURST", plenty),
-            ("AUTH_HUB__LOG__FORMAT", "json".to_owned()),
-        ]);
+            ("AUTH_HUB__LOG__FORMAT", "json"),
+        ]));
         let mut slot = self.hub.lock().await;
-        let run = self.spawn(Who::Hub, &mut slot, "auth-hub", &["serve"], &env)?;
+        let run = self.spawn(Who::Hub, &mut slot, "auth-hub", &["serve"], &settings)?;
         let Some(process) = &mut slot.process else { unreachable!("it was just started") };
         let ready = process.ready().await?;
         let mqtt = Process::addr(&ready, "mqtt")?;
@@ -258,7 +249,7 @@ impl Site {
     /// When it does not start.
     pub async fn start_server(&self, n: usize, slots: usize) -> anyhow::Result<RunId> {
         let server = &self.servers[n];
-        let env = settings(&[
+        let env = env(&[
             ("GAME_SERVER__HUB__BROKERS", format!("[\"{}\"]", server.bus.addr())),
             ("GAME_SERVER__HUB__KEY", server.key.clone()),
             ("GAME_SERVER__GAME__ADVERTISE", server.game.addr().to_string()),

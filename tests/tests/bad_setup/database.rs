@@ -6,6 +6,7 @@ use hub_tests::hub::PASSWORD;
 use hub_tests::process::Process;
 use hub_tests::setup::shell::{Shell, sql};
 use hub_tests::setup::{HUB, Scene};
+use hub_tests::site::env;
 
 const PATH: &str = "AUTH_HUB__DATABASE__PATH";
 
@@ -62,7 +63,7 @@ async fn a_database_that_cannot_be_used_is_named_and_left_alone() -> anyhow::Res
 
 /// A running hub on the scene's files.
 async fn running(scene: &Scene, name: &str) -> anyhow::Result<(Process, HubClient)> {
-    let env = HUB.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let env = env(&HUB);
     let dir = scene.path("hub.sqlite");
     let mut hub = Process::start(name, "auth-hub", &["serve"], &env, dir.parent().context("a folder")?)?;
     let http = Process::addr(&hub.ready().await?, "http")?;

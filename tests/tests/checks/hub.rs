@@ -6,6 +6,7 @@ use hub_tests::hub::PASSWORD;
 use hub_tests::process::Process;
 use hub_tests::setup::shell::sql;
 use hub_tests::setup::{Ended, HUB, Scene, hub_with};
+use hub_tests::site::env;
 use shared_msgs::clock::{Clock as _, SystemClock};
 
 const KEY: &str = "AUTH_HUB__KEYS__FLEET_KEY_FILE";
@@ -153,7 +154,7 @@ async fn what_wants_attention_is_a_warning_and_misuse_is_2() -> anyhow::Result<(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_beside_a_running_hub_finds_it_and_leaves_it_alone() -> anyhow::Result<()> {
     let scene = Scene::new()?;
-    let env = HUB.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let env = env(&HUB);
     let folder = scene.path("fleet.key");
     let mut hub = Process::start("hub", "auth-hub", &["serve"], &env, folder.parent().context("a folder")?)?;
     let ready = hub.ready().await?;

@@ -9,6 +9,8 @@ use hub_tests::hub::metric;
 use hub_tests::process::{Process, binaries};
 use hub_tests::rogue::RogueServer;
 use hub_tests::server::Home;
+use hub_tests::setup::HUB;
+use hub_tests::site::env;
 use shared_msgs::ids::ServerId;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -48,18 +50,10 @@ impl Home for Child {
 }
 
 fn settings() -> BTreeMap<String, String> {
-    let pairs = [
-        ("AUTH_HUB__HTTP__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__MQTT__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__DATABASE__PATH", "hub.sqlite"),
-        ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key"),
-        ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64"),
-        ("AUTH_HUB__PASSWORDS__PASSES", "1"),
-        // The router keeps a few MiB of what was said, by the size of the fleet: the smallest is full the soonest.
-        ("AUTH_HUB__MQTT__SERVERS_MAX", "8"),
-    ];
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    let mut settings = env(&HUB);
+    // The router keeps a few MiB of what was said, by the size of the fleet: the smallest is full the soonest.
+    settings.extend(env(&[("AUTH_HUB__MQTT__SERVERS_MAX", "8")]));
+    settings
 }
 
 impl Child {

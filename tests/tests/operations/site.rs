@@ -9,6 +9,8 @@ use anyhow::{Context as _, ensure};
 use hub_tests::client::HubClient;
 use hub_tests::hub::PASSWORD;
 use hub_tests::process::{Process, binaries};
+use hub_tests::setup::HUB;
+use hub_tests::site::env;
 use tokio::process::Command;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,19 +20,12 @@ pub(crate) type Env = BTreeMap<String, String>;
 
 /// A hub on free ports with cheap passwords; its files lie in the folder `files`.
 pub(crate) fn hub_env(files: &str) -> Env {
-    let set = [
-        ("HTTP__LISTEN", "127.0.0.1:0".to_owned()),
-        ("MQTT__LISTEN", "127.0.0.1:0".to_owned()),
-        ("DATABASE__PATH", format!("{files}/hub.sqlite")),
-        ("KEYS__FLEET_KEY_FILE", format!("{files}/fleet.key")),
-        ("PASSWORDS__MEMORY_KIB", "64".to_owned()),
-        ("PASSWORDS__PASSES", "1".to_owned()),
-    ];
-    let mut env: Env = set.map(|(name, value)| (format!("AUTH_HUB__{name}"), value)).into();
-    if crate::shipped("config/auth-hub.toml").contains("\n[operators]\n") {
-        env.insert("AUTH_HUB__OPERATORS__LISTEN".to_owned(), "127.0.0.1:0".to_owned());
-    }
-    env
+    let mut settings = env(&HUB);
+    settings.extend(env(&[
+        ("AUTH_HUB__DATABASE__PATH", format!("{files}/hub.sqlite")),
+        ("AUTH_HUB__KEYS__FLEET_KEY_FILE", format!("{files}/fleet.key")),
+    ]));
+    settings
 }
 
 /// A game server at this broker, with `/metrics`.

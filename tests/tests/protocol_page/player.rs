@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hub_tests::process::{Process, binaries};
+use hub_tests::setup::HUB;
+use hub_tests::site::env;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -33,10 +35,6 @@ async fn a_client_of_another_language_reads_and_writes_the_pages_frames() {
     assert!(said.contains("10 frames"), "{said}");
 }
 
-fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-}
-
 async fn server_key(env: &BTreeMap<String, String>, dir: &Path) -> String {
     let mut command = Command::new(binaries().unwrap().join("auth-hub"));
     let output = command.args(["server-key", "alpha"]).envs(env).current_dir(dir).output().await.unwrap();
@@ -47,13 +45,7 @@ async fn server_key(env: &BTreeMap<String, String>, dir: &Path) -> String {
 #[tokio::test]
 async fn a_client_of_another_language_plays() {
     let dir = tempfile::tempdir().unwrap();
-    let hub_env = env(&[
-        ("AUTH_HUB__HTTP__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__MQTT__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0"),
-        ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64"),
-        ("AUTH_HUB__PASSWORDS__PASSES", "1"),
-    ]);
+    let hub_env = env(&HUB);
     let mut hub = Process::start("hub", "auth-hub", &["serve"], &hub_env, dir.path()).unwrap();
     let ready = hub.ready().await.unwrap();
     let base = format!("http://{}", Process::addr(&ready, "http").unwrap());
@@ -66,8 +58,8 @@ async fn a_client_of_another_language_plays() {
     assert_eq!((code, said.trim()), (Some(1), "problem status=503 code=no-server-online retry_after_s=2"));
 
     let game_env = env(&[
-        ("GAME_SERVER__HUB__KEY", &key),
-        ("GAME_SERVER__HUB__BROKERS", &brokers),
+        ("GAME_SERVER__HUB__KEY", key.as_str()),
+        ("GAME_SERVER__HUB__BROKERS", brokers.as_str()),
         ("GAME_SERVER__GAME__LISTEN", "127.0.0.1:0"),
     ]);
     let mut game = Process::start("alpha", "game-server", &[], &game_env, dir.path()).unwrap();
