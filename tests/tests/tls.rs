@@ -130,6 +130,26 @@ async fn who_is_not_believed_gets_nothing_and_is_told_why() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_compares_its_clock_with_a_hub_that_speaks_tls() -> anyhow::Result<()> {
+    let Secured { site, pki, hub, .. } = Secured::start().await?;
+    let own = pki.issue("beta", &HOSTS)?;
+    let (http, broker) = (hub.http.port(), hub.mqtt.port());
+    for (host, ok) in [("localhost", true), ("elsewhere.invalid", false)] {
+        let checked = std::process::Command::new(binaries()?.join("game-server"))
+            .args(["check", "--hub", &format!("https://{host}:{http}")])
+            .envs(env(&link(&pki, &own)))
+            .env("GAME_SERVER__HUB__KEY", site.key("beta")?)
+            .env("GAME_SERVER__HUB__BROKERS", format!("[\"localhost:{broker}\"]"))
+            .current_dir(site.path())
+            .output()?;
+        let found = String::from_utf8(checked.stdout)?;
+        assert_eq!(found.contains("ok    clock.hub: "), ok, "{found}");
+        assert!(ok || found.contains("warn  clock.hub: "), "{found}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_certificates_are_taken_up_and_no_connection_is_lost() -> anyhow::Result<()> {
     let secured = Secured::start().await?;
     let (hub, alpha, pki) = (&secured.hub, &secured.alpha, &secured.pki);
@@ -155,6 +175,15 @@ async fn new_certificates_are_taken_up_and_no_connection_is_lost() -> anyhow::Re
     let mut other = secured.in_game("bob").await?;
     assert_eq!(other.ask(b"hello").await?, b"hello");
     assert_eq!(hub.process.count_logged(&["\"mqtt.closed\""]), 0, "{}", hub.process.tail());
+    // Settings that cannot be used keep no renewed certificate out.
+    let before = shown(&trust, hub.http.port()).await?;
+    pki.issue("hub", &HOSTS)?;
+    let settings = secured.site.path().join("config");
+    std::fs::create_dir(&settings)?;
+    std::fs::write(settings.join("auth-hub.toml"), "[http]\nlisen = 1\n")?;
+    hub.process.signal("HUP").await?;
+    hub.process.logged(&["config.reload_failed", "lisen"], PATIENCE).await?;
+    assert_ne!(shown(&trust, hub.http.port()).await?, before, "the new one is shown");
     // A certificate that does not fit is not taken up.
     let files = pki.issue("hub", &HOSTS)?;
     std::fs::write(&files.cert, "no certificate")?;

@@ -114,3 +114,34 @@ async fn in_time(written: impl Future<Output = io::Result<()>>) -> io::Result<()
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use super::*;
+
+    /// Takes nothing, and never says goodbye.
+    struct Deaf;
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_words_that_nobody_hears_end_in_time() {
+        let goodbye = tokio::time::timeout(WRITE_TIMEOUT * 2, close(&mut Deaf)).await;
+        assert_eq!(goodbye.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -184,3 +184,14 @@ async fn a_login_through_both_images() -> anyhow::Result<()> {
     assert_eq!(hub_image.paths()?, before, "the hub wrote outside /var/lib/handover");
     Ok(())
 }
+
+#[test]
+fn a_folder_that_was_not_staged_here_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("etc/passwd");
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
+    std::fs::write(&users, "root:x:0:0::/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\n").unwrap();
+    let refused = stage(&binaries().unwrap().join("auth-hub"), dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("was not made here"), "{refused}");
+    assert!(users.exists() && !dir.path().join("usr").exists());
+}

@@ -148,6 +148,12 @@ async fn a_certificate_that_clients_would_refuse_does_not_replace_a_good_one() {
     assert!(matches!(server.reload(NOW), Err(TlsError::NotValidNow { .. })));
     assert_eq!(server.expires_at(), good);
     shake(&server, &pki.client(), "hub.example").await.unwrap();
+    // Nor one of ours that brokers would refuse.
+    let identity = Some(pki.issue("alpha"));
+    let client = ClientTls::load(ClientTlsFiles { ca: Some(pki.path("ca.pem")), identity }).unwrap();
+    client.reload(NOW).unwrap();
+    pki.issue_with("alpha", |params| params.not_after = rcgen::date_time_ymd(2025, 12, 31));
+    assert!(matches!(client.reload(NOW), Err(TlsError::NotValidNow { .. })));
 }
 
 #[test]
