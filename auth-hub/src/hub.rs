@@ -23,12 +23,14 @@ use crate::accounts::store::OpenError;
 use crate::accounts::{PasswordPool, Store, StoreError};
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
+use crate::handover::core::Settings;
 use crate::handover::{DeskParts, DeskTask, Meters, fence_clock, fences_are_startable};
 use crate::heartbeat::Heartbeat;
 use crate::http::{HEAD_TIME, HttpParts, HttpSettings, HttpState, operators_router, router, serve};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
 use crate::mqtt::{self, Broker, BrokerConfig, BrokerHandle};
+use crate::queue::{TicketRow, TicketSeal};
 use crate::sessions::AccessTokens;
 use crate::sole::{self, Sole, SoleError};
 
@@ -101,6 +103,7 @@ pub struct Hub {
     sole: Sole,
     passwords: Arc<PasswordPool>,
     stored_ceiling: u64,
+    tickets: Vec<TicketRow>,
     config: Config,
     environment: Environment,
 }
@@ -123,6 +126,7 @@ impl Hub {
         let death = watched(lifecycle, "store");
         let store = Store::open(path, lifecycle.tasks(), &death, rng.clone(), clock.clone()).await?;
         let (stored_ceiling, revoked) = store.remembered().await?;
+        let tickets = store.tickets().await?.iter().filter_map(TicketRow::from_stored).collect();
         let now = clock.now().unix;
         if !fences_are_startable(stored_ceiling, now) {
             let behind_s = fence_clock(stored_ceiling).abs_diff(now).as_secs();
@@ -172,6 +176,7 @@ impl Hub {
             sole,
             passwords,
             stored_ceiling,
+            tickets,
             config,
             environment,
         })
@@ -219,6 +224,7 @@ impl Hub {
             sole,
             passwords,
             stored_ceiling,
+            tickets,
             config,
             environment,
             ..
@@ -241,6 +247,7 @@ impl Hub {
         metrics.watch_link(link.clone());
         let access =
             AccessTokens::new(&keys.fleet().access_token_seed(), config.sessions.access_token_life());
+        let seal = TicketSeal::new(&keys.fleet().queue_ticket_key(), keys.hub().clone());
         let heart = Heartbeat::default();
         let (desk, task) = DeskTask::new(DeskParts {
             store: store.clone(),
@@ -249,7 +256,8 @@ impl Hub {
             rng: rng.clone(),
             meters,
             servers_max: config.mqtt.servers_max,
-            placement: config.placement.placement(),
+            settings: Settings { placement: config.placement.placement(), queue: config.queue.settings() },
+            tickets,
             stored_ceiling,
             link,
             events,
@@ -262,6 +270,7 @@ impl Hub {
                 passwords,
                 desk: Arc::new(desk),
                 access,
+                seal,
                 clock,
                 rng,
                 metrics,

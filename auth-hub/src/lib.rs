@@ -17,5 +17,7 @@ pub mod hub;
 pub mod keyfile;
 pub mod metrics;
 pub mod mqtt;
+pub mod queue;
 pub mod sessions;
 pub mod sole;
+mod timers;

@@ -179,6 +179,11 @@ impl FleetKeys {
     pub fn access_token_seed(&self) -> Zeroizing<[u8; 32]> {
         derive(&self.current.secret, b"handover/v1 fleet", &[b"access-token"])
     }
+
+    /// Seals the tickets of the login queue.
+    pub fn queue_ticket_key(&self) -> Zeroizing<[u8; 32]> {
+        derive(&self.current.secret, b"handover/v1 fleet", &[b"queue-ticket"])
+    }
 }
 
 impl fmt::Debug for FleetKeys {

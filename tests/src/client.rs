@@ -1,6 +1,7 @@
 //! A player's client: HTTP to the hub, the game link to the server. The `player` binary and all tests go through it.
 
 mod game;
+mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,11 @@ pub struct LoggedIn {
     pub access_token: String,
     /// Where to go.
     pub handover: Option<Ticket>,
+    /// Or what to wait with.
+    pub queue: Option<Queued>,
 }
+
+pub use queue::{Queued, Turn, Wait};
 
 /// Where to go and what to show there.
 #[derive(Clone, Deserialize)]

@@ -74,6 +74,8 @@ impl TestHub {
         config.keys.fleet_key_file = dir.path().join("fleet.key");
         // Tests say where players go: nothing is drawn.
         config.placement.near_percent = 0;
+        // And who is refused: those who test the queue turn it on.
+        config.queue.enabled = false;
         // The cheapest argon2 there is: tests of races are not tests of argon2.
         (config.passwords.memory_kib, config.passwords.passes) = (64, 1);
         config.passwords.queue_max = 4_096;
@@ -164,6 +166,22 @@ impl TestHub {
     /// When it has none of that name.
     pub async fn metric(&self, name: &str) -> anyhow::Result<u64> {
         metric(self.operators, name).await
+    }
+
+    /// Waits until a number of its metrics stands like this: gauges follow with the desk's next turn.
+    ///
+    /// # Errors
+    /// When it does not come to it.
+    pub async fn metric_stands(&self, name: &str, wanted: u64) -> anyhow::Result<()> {
+        let mut seen = None;
+        let stands = async {
+            while seen != Some(wanted) {
+                seen = Some(self.metric(name).await?);
+            }
+            anyhow::Ok(())
+        };
+        let stands = tokio::time::timeout(Duration::from_secs(20), stands).await;
+        stands.unwrap_or_else(|_| anyhow::bail!("{name} is {seen:?}, not {wanted}"))
     }
 
     /// What its broker's listener counts, as of now.

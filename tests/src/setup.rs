@@ -23,7 +23,7 @@ use crate::process::binaries;
 const RUN_TIME: Duration = Duration::from_mins(1);
 
 /// Settings of a hub that harms nobody: free ports, its files in the folder, cheap passwords.
-pub const HUB: [(&str, &str); 7] = [
+pub const HUB: [(&str, &str); 8] = [
     ("AUTH_HUB__HTTP__LISTEN", "127.0.0.1:0"),
     ("AUTH_HUB__MQTT__LISTEN", "127.0.0.1:0"),
     ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0"),
@@ -31,6 +31,8 @@ pub const HUB: [(&str, &str); 7] = [
     ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key"),
     ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64"),
     ("AUTH_HUB__PASSWORDS__PASSES", "1"),
+    // Who finds all full is refused: those who test the queue turn it on.
+    ("AUTH_HUB__QUEUE__ENABLED", "false"),
 ];
 
 /// A folder to break things in.

@@ -190,7 +190,19 @@ macro_rules! variants {
 variants!(
     NO_PLACES,
     NoPlace,
-    [NoServerOnline, AllServersFull, ServerUnknown, ServerFull, ServerDraining, HubBusy, TimedOut]
+    [
+        NoServerOnline,
+        AllServersFull,
+        ServerUnknown,
+        ServerFull,
+        ServerDraining,
+        HubBusy,
+        TimedOut,
+        TicketUnknown,
+        PartyIncomplete,
+        PartyBroken,
+        PartyMismatch
+    ]
 );
 variants!(
     PROBLEMS,

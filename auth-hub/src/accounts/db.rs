@@ -25,17 +25,19 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) const READER_WAIT: Duration = Duration::from_secs(2);
 /// A larger file is not read through at each start, which would take seconds; `auth-hub check` does it.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
+/// Forward-only, in order; a published one is never edited (its checksum is in the database).
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "accounts", include_str!("../../migrations/sqlite/0001_accounts.sql")),
+    (3, "queue", include_str!("../../migrations/sqlite/0003_queue.sql")),
+];
 /// The newest migration.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 const _: () = assert!(BUSY_TIMEOUT.as_millis() < WRITE_DEADLINE.as_millis());
 
-/// Forward-only, in order; a published one is never edited (its checksum is in the database).
 fn migrator() -> Migrator {
-    let migrations =
-        [(SCHEMA_VERSION, "accounts", include_str!("../../migrations/sqlite/0001_accounts.sql"))];
     Migrator::with_migrations(
-        migrations
+        MIGRATIONS
             .into_iter()
             .map(|(version, description, sql)| {
                 Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
@@ -205,11 +207,14 @@ mod tests {
                 .fetch_one(&mut writer)
                 .await
                 .unwrap();
-            assert_eq!(ran, 1);
+            assert_eq!(usize::try_from(ran).unwrap(), MIGRATIONS.len());
         }
         let Db { mut writer, .. } = open(&path).await.unwrap();
-        sqlx::query("UPDATE _sqlx_migrations SET version = 999").execute(&mut writer).await.unwrap();
+        sqlx::query("UPDATE _sqlx_migrations SET version = 999 WHERE version = 1")
+            .execute(&mut writer)
+            .await
+            .unwrap();
         let refused = open(&path).await.err().unwrap();
-        assert!(matches!(refused.why, OpenFault::Newer { found: 999, known: 1 }), "{refused}");
+        assert!(matches!(refused.why, OpenFault::Newer { found: 999, known: SCHEMA_VERSION }), "{refused}");
     }
 }

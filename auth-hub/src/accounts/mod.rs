@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod passwords;
 pub mod phc;
 mod players;
+mod queue_rows;
 pub mod store;
 pub mod throttle;
 pub mod writer;
@@ -28,5 +29,6 @@ pub use account::{Account, AccountRow, AccountState, LoginName, NewAccount, Pass
 pub use display_name::DisplayName;
 pub use passwords::{PasswordPool, PoolConfig, PoolError, Verified};
 pub use phc::{Cost, Phc};
+pub use queue_rows::StoredTicket;
 pub use store::{Store, StoreError};
 pub use throttle::{AccountThrottle, Throttle, ThrottleConfig, Verdict};

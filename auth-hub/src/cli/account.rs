@@ -56,6 +56,14 @@ pub enum AccountCommand {
         /// Whose
         login: LoginName,
     },
+    /// Let this account go before others in the login queue, or no longer
+    Priority {
+        /// Whose
+        login: LoginName,
+        /// on or off
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(["on", "off"]))]
+        state: String,
+    },
     /// Make accounts from JSON lines {"login","display_name","phc"}
     Import {
         /// The file, or - for standard input
@@ -126,6 +134,11 @@ async fn perform(
         AccountCommand::Enable { login } => {
             admin::set_state(store, &login, AccountState::Active).await?;
             writeln!(terminal.output, "{login} is active")?;
+        }
+        AccountCommand::Priority { login, state } => {
+            let account = admin::find(store, &login).await?;
+            store.set_priority(account.row, state == "on").await?;
+            writeln!(terminal.output, "priority of {login} is {state}")?;
         }
         AccountCommand::Import { file } => return import_file(store, &file, terminal).await,
     }

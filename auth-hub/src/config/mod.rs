@@ -4,6 +4,7 @@
 //! [`Config::load`] is valid as a whole, so that nothing starts that a later setting would stop.
 
 mod placement;
+mod queue;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use shared_msgs::process::{ConfigError, ConfigFile, load_from};
 
 use crate::accounts::phc::PhcError;
 pub use placement::PlacementSettings;
+pub use queue::QueueSection;
 pub use sections::{
     AccountSettings, Database, HttpListen, Keys, Log, MqttListen, Operators, PasswordSettings, Sessions,
     ThrottleSettings,
@@ -49,6 +51,8 @@ pub struct Config {
     pub keys: Keys,
     /// Which server gets whom.
     pub placement: PlacementSettings,
+    /// The login queue.
+    pub queue: QueueSection,
     /// What a password check costs.
     pub passwords: PasswordSettings,
     /// How often one may try.
@@ -151,6 +155,7 @@ impl Config {
             database,
             keys,
             placement,
+            queue,
             passwords,
             throttle,
             sessions,
@@ -182,6 +187,9 @@ impl Config {
             return Err(InvalidConfig::TooFewHttpConnections);
         }
         range("placement.near_percent", placement.near_percent.into(), 0, 100)?;
+        for (key, value, min, max) in queue.numbers() {
+            range(key, value, min, max)?;
+        }
         passwords.cost()?;
         range("passwords.threads", passwords.threads as u64, 0, PASSWORD_THREADS_MAX as u64)?;
         range("passwords.queue_max", passwords.queue_max as u64, 0, CONNECTIONS_MAX as u64)?;

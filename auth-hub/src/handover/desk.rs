@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use shared_msgs::clock::{Clock, Mono};
 use shared_msgs::codec;
-use shared_msgs::ids::HandoverId;
+use shared_msgs::ids::{HandoverId, PlayerId, Realm};
 use shared_msgs::keys::Purpose;
 use shared_msgs::link::{Lane, LinkEvent, LinkSender};
 use shared_msgs::messages::{HubMessage, Message};
@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
-use super::core::{Core, Effect, Input};
-use super::{HandoverRequest, Meters, NoPlace, Placed, Refused};
-use crate::accounts::Store;
+use super::core::{Core, Effect, Input, Settings};
+use super::{Answered, HandoverRequest, Meters, NoPlace, Refused};
+use crate::accounts::{AccountRow, Store};
 use crate::bus::{Beat, Canary, Inlet, KeyRing};
-use crate::fleet::{Addressed, Placement, ServerSummary};
+use crate::fleet::{Addressed, ServerSummary};
 use crate::heartbeat::Heartbeat;
+use crate::queue::TicketRow;
 
 /// Requests that may wait for the desk.
 const ASKS_MAX: usize = 1_024;
@@ -46,9 +47,14 @@ pub struct Snapshot {
 }
 
 enum Ask {
-    HandOver(HandoverRequest, HandoverId, oneshot::Sender<Result<Placed, Refused>>),
+    HandOver(HandoverRequest, HandoverId, Client),
+    /// Of a ticket: the question without the account's players, who are looked up.
+    Ticket(TicketAsk, HandoverId, Client),
     Snapshot(oneshot::Sender<Snapshot>),
 }
+
+/// Who waits for an answer.
+type Client = oneshot::Sender<Result<Answered, Refused>>;
 
 /// Where the HTTP edge asks. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -62,11 +68,15 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refused`], at once when the desk's queue is full.
-    pub async fn hand_over(&self, request: HandoverRequest) -> Result<Placed, Refused> {
+    pub async fn hand_over(&self, request: HandoverRequest) -> Result<Answered, Refused> {
+        self.ask(|handover, client| Ask::HandOver(request, handover, client)).await
+    }
+
+    async fn ask(&self, ask: impl FnOnce(HandoverId, Client) -> Ask) -> Result<Answered, Refused> {
         let handover = HandoverId::random(&*self.rng);
         let busy = Refused { handover, why: NoPlace::HubBusy };
         let (answer, answered) = oneshot::channel();
-        self.asks.try_send(Ask::HandOver(request, handover, answer)).map_err(|_| busy)?;
+        self.asks.try_send(ask(handover, answer)).map_err(|_| busy)?;
         answered.await.unwrap_or(Err(busy))
     }
 
@@ -88,7 +98,9 @@ pub(crate) struct DeskParts {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) meters: Meters,
     pub(crate) servers_max: usize,
-    pub(crate) placement: Placement,
+    pub(crate) settings: Settings,
+    /// Tickets of the hub's last run.
+    pub(crate) tickets: Vec<TicketRow>,
     /// The fence clock ceiling the database holds.
     pub(crate) stored_ceiling: u64,
     pub(crate) link: LinkSender,
@@ -98,6 +110,8 @@ pub(crate) struct DeskParts {
     /// For look-ups in the store.
     pub(crate) tasks: TaskTracker,
 }
+
+pub use tickets::{TicketAsk, TicketWish};
 
 /// The task. Make it, then spawn [`DeskTask::run`].
 pub(crate) struct DeskTask {
@@ -109,7 +123,7 @@ pub(crate) struct DeskTask {
     lookups: mpsc::Sender<LookedUp>,
     looked_up: mpsc::Receiver<LookedUp>,
     lookup_permits: Arc<Semaphore>,
-    waiting: BTreeMap<HandoverId, oneshot::Sender<Result<Placed, Refused>>>,
+    waiting: BTreeMap<HandoverId, Client>,
     link_up: bool,
     lease_ends_counted: u64,
 }
@@ -130,19 +144,20 @@ enum DeskError {
 }
 
 impl DeskTask {
-    pub(crate) fn new(parts: DeskParts) -> (Desk, Self) {
+    pub(crate) fn new(mut parts: DeskParts) -> (Desk, Self) {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (lookups, looked_up) = mpsc::channel(LOOKUPS_MAX);
         let desk = Desk { asks, rng: Arc::clone(&parts.rng) };
-        let core = Core::new(
+        let mut core = Core::new(
             parts.keys.hub().clone(),
             ONLY_HUB,
             parts.servers_max,
             parts.stored_ceiling,
             Arc::clone(parts.keys.fleet()),
             Arc::clone(&parts.rng),
-            parts.placement,
+            parts.settings,
         );
+        core.restore_tickets(std::mem::take(&mut parts.tickets), parts.clock.now());
         let inlet = Inlet::new(Arc::clone(&parts.keys), parts.servers_max);
         let task = Self {
             core,
@@ -226,22 +241,38 @@ impl DeskTask {
                 // Whoever asked may have left.
                 let _ = answer.send(Snapshot { servers, link_up: self.link_up });
             }
-            Ask::HandOver(request, handover, answer) => {
-                let Ok(permit) = Arc::clone(&self.lookup_permits).try_acquire_owned() else {
-                    let _ = answer.send(Err(Refused { handover, why: NoPlace::HubBusy }));
-                    return;
-                };
-                self.waiting.insert(handover, answer);
-                let (store, account) = (self.parts.store.clone(), request.account);
-                self.look_up(Some(permit), async move {
-                    let players = store.players_of(account).await.unwrap_or_else(|error| {
-                        warn!(target: "handover", handover_id = %handover, %error, "store.failed");
-                        Vec::new()
-                    });
-                    Input::Ask { handover, request, players }
+            Ask::HandOver(request, handover, client) => {
+                self.with_players(request.account, handover, client, move |players| Input::Ask {
+                    handover,
+                    request,
+                    players,
                 });
             }
+            Ask::Ticket(ask, handover, client) => self.on_ticket_ask(ask, handover, client),
         }
+    }
+
+    /// Asks the core a client's question, with the players of its account.
+    fn with_players(
+        &mut self,
+        account: AccountRow,
+        handover: HandoverId,
+        client: Client,
+        question: impl FnOnce(Vec<(Realm, PlayerId)>) -> Input + Send + 'static,
+    ) {
+        let Ok(permit) = Arc::clone(&self.lookup_permits).try_acquire_owned() else {
+            let _ = client.send(Err(Refused { handover, why: NoPlace::HubBusy }));
+            return;
+        };
+        self.waiting.insert(handover, client);
+        let store = self.parts.store.clone();
+        self.look_up(Some(permit), async move {
+            let players = store.players_of(account).await.unwrap_or_else(|error| {
+                warn!(target: "handover", handover_id = %handover, %error, "store.failed");
+                Vec::new()
+            });
+            question(players)
+        });
     }
 
     fn on_link(&mut self, event: LinkEvent) {
@@ -282,12 +313,11 @@ impl DeskTask {
                     let lane = Lane { topic: Topic::Inbox(server), purpose: Purpose::Inbox };
                     self.send(lane, &HubMessage::Order { boot, order });
                 }
-                Effect::Answer { handover, answer } => {
-                    if let Some(client) = self.waiting.remove(&handover) {
-                        // The client may have left; the handover has run to its end all the same.
-                        let _ = client.send(answer);
-                    }
-                }
+                Effect::Answer { handover, answer } => self.answer(handover, answer.map(Answered::Placed)),
+                Effect::Queued { handover, view } => self.answer(handover, Ok(Answered::Queued(view))),
+                Effect::HasLeft { handover } => self.answer(handover, Ok(Answered::Left)),
+                Effect::SaveTicket(row) => self.save_ticket(row),
+                Effect::DropTickets(tickets) => self.drop_tickets(tickets),
                 Effect::FindPlayer { handover, account, realm } => {
                     let store = self.parts.store.clone();
                     self.look_up(None, async move {
@@ -329,10 +359,18 @@ impl DeskTask {
         }
     }
 
+    fn answer(&mut self, handover: HandoverId, answer: Result<Answered, Refused>) {
+        if let Some(client) = self.waiting.remove(&handover) {
+            // The client may have left; the handover has run to its end all the same.
+            let _ = client.send(answer);
+        }
+    }
+
     fn count(&mut self) {
         let meters = &self.parts.meters;
         meters.parked.set(i64::try_from(self.core.parked()).unwrap_or(i64::MAX));
         meters.running.set(i64::try_from(self.core.running()).unwrap_or(i64::MAX));
+        meters.tickets.set(i64::try_from(self.core.tickets()).unwrap_or(i64::MAX));
         let ends = self.core.lease_ends();
         meters.lease_ends.inc_by(ends - self.lease_ends_counted);
         self.lease_ends_counted = ends;
@@ -367,6 +405,8 @@ impl DeskTask {
         self.parts.tasks.spawn(ask.instrument(info_span!("lookup")));
     }
 }
+
+mod tickets;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,8 @@ pub struct Meters {
     pub parked: Gauge,
     /// Handovers not yet answered.
     pub running: Gauge,
+    /// Tickets in the login queue.
+    pub tickets: Gauge,
     /// Payloads that did not open.
     pub payloads_refused: Counter,
     /// Messages of a newer version or kind, skipped.
@@ -39,6 +41,7 @@ impl Meters {
             lease_ends: Counter::default(),
             parked: Gauge::default(),
             running: Gauge::default(),
+            tickets: Gauge::default(),
             payloads_refused: Counter::default(),
             messages_unknown: Counter::default(),
             orders_not_sent: Counter::default(),
@@ -50,6 +53,7 @@ impl Meters {
         registry.register("hub_lease_ends", "Leases that ended without a goodbye", m.lease_ends);
         registry.register("hub_parked_clients", "Clients waiting on game servers for their grant", m.parked);
         registry.register("hub_handovers_running", "Handovers not yet answered", m.running);
+        registry.register("hub_queue_tickets", "Tickets in the login queue", m.tickets);
         registry.register("hub_payloads_refused", "MQTT payloads that did not open", m.payloads_refused);
         registry.register("hub_messages_unknown", "Messages of a newer kind, skipped", m.messages_unknown);
         registry.register("hub_orders_not_sent", "Orders the link did not take", m.orders_not_sent);

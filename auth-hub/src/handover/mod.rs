@@ -13,6 +13,7 @@ use shared_msgs::messages::Endpoint;
 use shared_msgs::token::Token;
 
 use crate::accounts::AccountRow;
+use crate::queue::{Party, TicketView};
 
 /// Somebody wants into the game.
 #[derive(Debug, Clone)]
@@ -25,6 +26,19 @@ pub struct HandoverRequest {
     pub server: Option<ServerId>,
     /// Servers of these regions come first, the first one before the next. Not asked where a server is named.
     pub regions: Vec<String>,
+    /// With whom.
+    pub party: Option<Party>,
+}
+
+/// How a request was answered that was not refused.
+#[derive(Debug, Clone)]
+pub enum Answered {
+    /// With a place.
+    Placed(Placed),
+    /// With a ticket: there is none yet.
+    Queued(TicketView),
+    /// The ticket is given back.
+    Left,
 }
 
 /// Where to go and what to show there.
@@ -72,6 +86,18 @@ pub enum NoPlace {
     /// No server answered in time.
     #[error("the handover timed out")]
     TimedOut,
+    /// The ticket is not the asker's, or counts no more.
+    #[error("no such ticket")]
+    TicketUnknown,
+    /// Not all of the party came in time.
+    #[error("the party did not come together")]
+    PartyIncomplete,
+    /// One of the party has left the queue.
+    #[error("the party broke up")]
+    PartyBroken,
+    /// There is another party of this key.
+    #[error("this is another party")]
+    PartyMismatch,
 }
 
 impl NoPlace {
@@ -85,6 +111,10 @@ impl NoPlace {
             Self::ServerDraining => "server-draining",
             Self::HubBusy => "hub-busy",
             Self::TimedOut => "handover-timed-out",
+            Self::TicketUnknown => "ticket-unknown",
+            Self::PartyIncomplete => "party-incomplete",
+            Self::PartyBroken => "party-broken",
+            Self::PartyMismatch => "party-mismatch",
         }
     }
 
@@ -94,7 +124,12 @@ impl NoPlace {
             Self::NoServerOnline => Some(Duration::from_secs(2)),
             Self::AllServersFull | Self::ServerFull => Some(Duration::from_secs(5)),
             Self::HubBusy | Self::TimedOut => Some(Duration::from_secs(1)),
-            Self::ServerUnknown | Self::ServerDraining => None,
+            Self::ServerUnknown
+            | Self::ServerDraining
+            | Self::TicketUnknown
+            | Self::PartyIncomplete
+            | Self::PartyBroken
+            | Self::PartyMismatch => None,
         }
     }
 }
@@ -116,9 +151,8 @@ mod fences;
 mod grants;
 mod meters;
 mod people;
-mod timers;
 
-pub use desk::{Desk, Snapshot};
+pub use desk::{Desk, Snapshot, TicketAsk, TicketWish};
 pub(crate) use desk::{DeskParts, DeskTask};
 pub use meters::Meters;
 

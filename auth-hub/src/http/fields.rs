@@ -5,13 +5,18 @@
 
 use std::fmt;
 
+use ring::digest;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use shared_msgs::ids::ServerId;
 use zeroize::Zeroizing;
 
-use super::members::{Form, Member, Members, REGION, REGION_BYTES_MAX, REGIONS, REGIONS_MAX, SERVER};
+use super::members::{
+    Form, Member, Members, PARTY, PARTY_BYTES_MAX, PARTY_BYTES_MIN, PARTY_SIZE, REGION, REGION_BYTES_MAX,
+    REGIONS, REGIONS_MAX, SERVER,
+};
 use super::problem::{Kind, Problem};
+use crate::queue::{PARTY_MAX, Party};
 
 /// The members of a JSON object. No body at all is an empty one.
 pub(super) struct Fields(Vec<(&'static Member, Scalar)>);
@@ -22,7 +27,8 @@ enum Scalar {
     Flag(bool),
     /// As many as a list may have, and how many there were.
     Texts(Vec<Zeroizing<String>>, usize),
-    /// A number, an object, or a list of something else than texts: no member is one.
+    Number(u64),
+    /// A number below zero or with a fraction, an object, or a list of something else than texts: no member is one.
     Other,
 }
 
@@ -32,8 +38,9 @@ impl Scalar {
             (Self::Null, _) => !member.needed,
             (Self::Text(_), Form::Text { .. })
             | (Self::Flag(_), Form::Flag { .. })
-            | (Self::Texts(..), Form::Texts { .. }) => true,
-            (Self::Text(_) | Self::Flag(_) | Self::Texts(..) | Self::Other, _) => false,
+            | (Self::Texts(..), Form::Texts { .. })
+            | (Self::Number(_), Form::Number { .. }) => true,
+            (Self::Text(_) | Self::Flag(_) | Self::Texts(..) | Self::Number(_) | Self::Other, _) => false,
         }
     }
 }
@@ -78,7 +85,7 @@ impl Fields {
         match (self.take(member), member.form) {
             (Some(Scalar::Flag(flag)), _) => flag,
             (_, Form::Flag { default }) => default,
-            (_, Form::Text { .. } | Form::Texts { .. }) => false,
+            (_, Form::Text { .. } | Form::Texts { .. } | Form::Number { .. }) => false,
         }
     }
 
@@ -90,14 +97,39 @@ impl Fields {
         if region.as_ref().is_some_and(|region| region.len() > REGION_BYTES_MAX) {
             return Err(invalid(&REGION, &format!("has at most {REGION_BYTES_MAX} bytes")));
         }
-        let regions = self.regions()?;
+        let (regions, party) = (self.regions()?, self.party()?);
         match region {
             Some(_) if !regions.is_empty() => {
                 Err(invalid(&REGIONS, &format!("does not stand beside `{}`", REGION.name)))
             }
-            Some(region) => Ok(Wishes { server, regions: vec![region] }),
-            None => Ok(Wishes { server, regions }),
+            Some(region) => Ok(Wishes { server, regions: vec![region], party }),
+            None => Ok(Wishes { server, regions, party }),
         }
+    }
+
+    fn party(&mut self) -> Result<Option<Party>, Problem> {
+        let key = self.optional_text(&PARTY);
+        let size = match self.take(&PARTY_SIZE) {
+            Some(Scalar::Number(size)) => Some(size),
+            _ => None,
+        };
+        let (Some(key), Some(size)) = (&key, size) else {
+            return match (key, size) {
+                (None, None) => Ok(None),
+                (Some(_), _) => Err(invalid(&PARTY_SIZE, "is missing beside `party`")),
+                (None, _) => Err(invalid(&PARTY, "is missing beside `party_size`")),
+            };
+        };
+        let is_plain = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if !is_plain || !(PARTY_BYTES_MIN..=PARTY_BYTES_MAX).contains(&key.len()) {
+            let form = format!("has {PARTY_BYTES_MIN} to {PARTY_BYTES_MAX} of A-Z, a-z, 0-9, '_' and '-'");
+            return Err(invalid(&PARTY, &form));
+        }
+        let size = u8::try_from(size).ok().filter(|size| (2..=PARTY_MAX).contains(size));
+        let size = size.ok_or_else(|| invalid(&PARTY_SIZE, &format!("is 2 to {PARTY_MAX}")))?;
+        let mut hashed = [0; 32];
+        hashed.copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
+        Ok(Some(Party { key: hashed, size }))
     }
 
     fn regions(&mut self) -> Result<Vec<String>, Problem> {
@@ -117,6 +149,7 @@ pub(super) struct Wishes {
     pub(super) server: Option<ServerId>,
     /// The first one before the next.
     pub(super) regions: Vec<String>,
+    pub(super) party: Option<Party>,
 }
 
 fn invalid(member: &Member, what: &str) -> Problem {
@@ -217,8 +250,8 @@ impl<'de> Visitor<'de> for Any {
     fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
         Ok(Scalar::Text(Zeroizing::new(text.to_owned())))
     }
-    fn visit_u64<E>(self, _: u64) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
+    fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number))
     }
     fn visit_i64<E>(self, _: i64) -> Result<Scalar, E> {
         Ok(Scalar::Other)

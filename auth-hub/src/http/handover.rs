@@ -1,19 +1,18 @@
 //! `POST /handover`: a place for somebody who has logged in before: a move, a reconnect, another try.
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Serialize;
 use shared_msgs::clock::{Mono, UnixMs};
 use tracing::info;
 
 use super::extract::{Bearer, Body};
 use super::fields::{Fields, Wishes};
-use super::members;
 use super::problem::{Kind, Problem};
 use super::state::HttpState;
+use super::{members, queue};
 use crate::accounts::{Account, AccountState};
-use crate::handover::{HandoverRequest, Placed};
+use crate::handover::{Answered, HandoverRequest, Placed};
 
 /// Where to go, as the client reads it.
 #[derive(Serialize)]
@@ -66,8 +65,8 @@ pub(super) async fn hand_over(
     let account = state.parts().store.by_public(id).await?;
     let account = account.ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
     may_play(&account)?;
-    let placed = place(&state, &account, wishes, started).await?;
-    Ok(Json(HandoverReply::new(&placed, state.unix())).into_response())
+    let answered = place(&state, &account, wishes, started).await?;
+    Ok(queue::reply(&state, &account, &answered))
 }
 
 /// Refuses accounts that are shut out. Asked only of those who have proved to own it.
@@ -82,17 +81,20 @@ pub(super) fn may_play(account: &Account) -> Result<(), Problem> {
 pub(super) async fn place(
     state: &HttpState,
     account: &Account,
-    Wishes { server, regions }: Wishes,
+    Wishes { server, regions, party }: Wishes,
     started: Mono,
-) -> Result<Placed, Problem> {
+) -> Result<Answered, Problem> {
     let counted = state.handovers().attempt(account.id, state.mono());
     counted.map_err(|retry_after| Problem::retry(Kind::TooManyAttempts, retry_after))?;
     let name = account.display_name.to_string();
-    let request = HandoverRequest { account: account.row, name, server, regions };
+    let request = HandoverRequest { account: account.row, name, server, regions, party };
     let result = state.parts().desk.hand_over(request).await;
     let ms = state.ms_since(started);
     match &result {
-        Ok(placed) => info!(
+        Ok(Answered::Queued(_) | Answered::Left) => {
+            info!(target: "handover", account_id = %account.id, ms, "login.queued");
+        }
+        Ok(Answered::Placed(placed)) => info!(
             target: "handover",
             account_id = %account.id,
             handover_id = %placed.handover,

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use shared_msgs::limited;
@@ -17,9 +18,11 @@ use super::fields::{Fields, Wishes};
 use super::handover::{HandoverReply, may_play, place};
 use super::members;
 use super::problem::{Kind, Problem};
+use super::queue::QueueReply;
 use super::state::HttpState;
 use crate::accounts::throttle::Verdict;
 use crate::accounts::{Account, LoginName, Password, Phc};
+use crate::handover::Answered;
 
 #[derive(Serialize)]
 struct LoginReply<'a> {
@@ -28,6 +31,7 @@ struct LoginReply<'a> {
     access_token: &'a str,
     access_token_expires_in_s: u64,
     handover: Option<HandoverReply<'a>>,
+    queue: Option<QueueReply>,
 }
 
 /// What a client asks. No `Debug`.
@@ -82,7 +86,7 @@ async fn attempt(state: &HttpState, address: IpAddr, request: LoginRequest) -> R
     let placed = match request.wishes {
         None => None,
         Some(wishes) => match place(state, &account, wishes, started).await {
-            Ok(placed) => Some(placed),
+            Ok(answered) => Some(answered),
             Err(problem) => return Err(problem.with_access(access)),
         },
     };
@@ -91,9 +95,17 @@ async fn attempt(state: &HttpState, address: IpAddr, request: LoginRequest) -> R
         display_name: account.display_name.as_str(),
         access_token: access.expose(),
         access_token_expires_in_s: access.life.as_secs(),
-        handover: placed.as_ref().map(|placed| HandoverReply::new(placed, state.unix())),
+        handover: match &placed {
+            Some(Answered::Placed(placed)) => Some(HandoverReply::new(placed, state.unix())),
+            _ => None,
+        },
+        queue: match &placed {
+            Some(Answered::Queued(view)) => Some(QueueReply::new(state, &account, view)),
+            _ => None,
+        },
     };
-    Ok(Json(reply).into_response())
+    let status = if reply.queue.is_some() { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(reply)).into_response())
 }
 
 /// The account, if this is its password.

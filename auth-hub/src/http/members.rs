@@ -6,9 +6,15 @@
 use shared_msgs::limits;
 
 use crate::accounts::account::{LOGIN_CHARS_MAX, LOGIN_CHARS_MIN, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
+use crate::queue::PARTY_MAX;
 
 /// Longest region a client may ask for.
 pub(super) const REGION_BYTES_MAX: usize = 64;
+
+/// Shortest and longest key of a party.
+pub(super) const PARTY_BYTES_MIN: usize = 16;
+/// See [`PARTY_BYTES_MIN`].
+pub(super) const PARTY_BYTES_MAX: usize = 64;
 
 /// Most regions in a list.
 pub(super) const REGIONS_MAX: usize = 8;
@@ -22,6 +28,8 @@ pub(super) enum Form {
     Flag { default: bool },
     /// A list of at most so many texts of so many bytes as UTF-8.
     Texts { items_max: usize, bytes_max: usize },
+    /// A whole number.
+    Number { min: u64, max: u64 },
 }
 
 /// One member of a body.
@@ -42,6 +50,7 @@ impl Member {
             Form::Text { .. } => "must be a text",
             Form::Flag { .. } => "must be true or false",
             Form::Texts { .. } => "must be a list of texts",
+            Form::Number { .. } => "must be a whole number",
         }
     }
 }
@@ -122,12 +131,34 @@ pub(super) const WANTS_PLACE: Member = Member {
     about: "`false`: only log in; `handover` in the reply is then `null`.",
 };
 
+/// With whom.
+pub(super) const PARTY: Member = Member {
+    name: "party",
+    form: Form::Text {
+        bytes_min: PARTY_BYTES_MIN,
+        bytes_max: PARTY_BYTES_MAX,
+        pattern: Some("^[A-Za-z0-9_-]*$"),
+    },
+    needed: false,
+    about: "A random text that the members of a party share: they get places on one server, all of them or none. Each logs in for itself, \
+            asks for the same, and says `party_size`. Always answered with a ticket first.",
+};
+
+/// How many they are.
+pub(super) const PARTY_SIZE: Member = Member {
+    name: "party_size",
+    form: Form::Number { min: 2, max: PARTY_MAX as u64 },
+    needed: false,
+    about: "How many the party has. Only beside `party`, and always there.",
+};
+
 /// A table of members.
 pub(super) type Members = &'static [&'static Member];
 
 /// `POST /auth/register`.
 pub(super) const REGISTER: Members = &[&NEW_LOGIN, &NEW_PASSWORD, &DISPLAY_NAME];
 /// `POST /auth/login`.
-pub(super) const LOG_IN: Members = &[&LOGIN, &PASSWORD, &SERVER, &REGION, &REGIONS, &WANTS_PLACE];
+pub(super) const LOG_IN: Members =
+    &[&LOGIN, &PASSWORD, &SERVER, &REGION, &REGIONS, &PARTY, &PARTY_SIZE, &WANTS_PLACE];
 /// `POST /handover`.
-pub(super) const HAND_OVER: Members = &[&SERVER, &REGION, &REGIONS];
+pub(super) const HAND_OVER: Members = &[&SERVER, &REGION, &REGIONS, &PARTY, &PARTY_SIZE];

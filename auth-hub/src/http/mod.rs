@@ -19,6 +19,7 @@ mod presence;
 mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+mod queue;
 mod register;
 mod routes;
 mod serve;

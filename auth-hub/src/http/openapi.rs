@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::members::{Form, Member, Members, REGION, REGIONS};
 use super::problem::Kind;
+use super::queue::{WAIT_MS, WAIT_MS_MAX};
 use super::routes::{Audience, Gives, NO_STORE, ROUTES, Route, Verb};
 use super::{BODY_BYTES_MAX, REQUEST_DEADLINE};
 
@@ -30,8 +31,10 @@ pub fn document() -> Value {
         let verb = match route.verb {
             Verb::Get => "get",
             Verb::Post => "post",
+            Verb::Delete => "delete",
         };
-        paths.insert(route.path.to_owned(), json!({ verb: operation(route) }));
+        let path = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
+        path[verb] = operation(route);
     }
     json!({
         "openapi": "3.1.0",
@@ -43,8 +46,8 @@ pub fn document() -> Value {
             "description": format!(
                 "Accounts, logins and places on game servers. Every answer that is not a success is a problem document (RFC 9457): decide by \
                  its `code`. A path that is not listed gives 404 `not-found`, another method 405 `method-not-allowed` with `Allow`; `GET` \
-                 answers `HEAD`. Bodies are objects of at most {BODY_BYTES_MAX} bytes; unknown members are refused, query parameters are \
-                 ignored. Every request is answered within {} s. Replies may gain members. What is no HTTP/1.1 at all gets a bare 400, a head \
+                 answers `HEAD`. Bodies are objects of at most {BODY_BYTES_MAX} bytes; unknown members are refused, query parameters that are \
+                 not listed are ignored. Every request is answered within {} s. Replies may gain members. What is no HTTP/1.1 at all gets a bare 400, a head \
                  of more than 16 KiB or 100 headers a bare 431, and the connection ends.",
                 REQUEST_DEADLINE.as_secs()
             ),
@@ -78,6 +81,20 @@ fn operation(route: &Route) -> Value {
         "security": if route.has_bearer { json!([{ "access": [] }]) } else { json!([]) },
         "responses": responses(route),
     });
+    let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let mut parameters: Vec<_> = in_path
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .collect();
+    if route.waits {
+        parameters.push(json!({
+            "name": WAIT_MS, "in": "query", "required": false,
+            "description": "How long to wait for a place before the answer, in milliseconds.",
+            "schema": { "type": "integer", "minimum": 0, "maximum": WAIT_MS_MAX, "default": 0 },
+        }));
+    }
+    if !parameters.is_empty() {
+        operation["parameters"] = json!(parameters);
+    }
     if let Some(asks) = &route.asks {
         operation["requestBody"] = json!({
             "required": asks.needed,
@@ -118,11 +135,16 @@ fn member_schema(member: &Member) -> Value {
         Form::Text { .. } => "string",
         Form::Flag { .. } => "boolean",
         Form::Texts { .. } => "array",
+        Form::Number { .. } => "integer",
     };
     let mut schema = json!({ "description": member.about });
     schema["type"] = if member.needed { json!(named) } else { json!([named, "null"]) };
     match member.form {
         Form::Flag { default } => schema["default"] = json!(default),
+        Form::Number { min, max } => {
+            schema["minimum"] = json!(min);
+            schema["maximum"] = json!(max);
+        }
         Form::Texts { items_max, bytes_max } => {
             schema["maxItems"] = json!(items_max);
             schema["items"] =
@@ -147,19 +169,11 @@ fn member_schema(member: &Member) -> Value {
 }
 
 fn responses(route: &Route) -> Value {
-    let content = match route.gives {
-        Gives::Json(name) => json!({ "application/json": {
-            "schema": { "$ref": format!("#/components/schemas/{name}") },
-            "examples": schemas::reply_example(name).map(|value| json!({ "usual": { "value": value } })).unwrap_or(json!({})),
-        }}),
-        Gives::Text(media) => json!({ media: { "schema": { "type": "string" } } }),
-    };
-    let success = json!({
-        "description": "Done.",
-        "headers": { "Cache-Control": { "schema": { "const": route.caching } } },
-        "content": content,
-    });
-    let mut responses = Map::from_iter([(route.status.to_string(), success)]);
+    let mut responses = Map::from_iter([(route.status.to_string(), success("Done.", route, route.gives))]);
+    if let Some(schema) = route.queued {
+        let about = "No slot is free: here is a ticket.";
+        responses.insert("202".to_owned(), success(about, route, Gives::Json(schema)));
+    }
     let mut by_status = BTreeMap::<u16, Vec<Kind>>::new();
     for kind in route.problems() {
         by_status.entry(kind.status().as_u16()).or_default().push(kind);
@@ -168,6 +182,25 @@ fn responses(route: &Route) -> Value {
         responses.insert(status.to_string(), refusal(&kinds));
     }
     Value::Object(responses)
+}
+
+fn success(about: &str, route: &Route, gives: Gives) -> Value {
+    let mut success = json!({
+        "description": about,
+        "headers": { "Cache-Control": { "schema": { "const": route.caching } } },
+    });
+    match gives {
+        Gives::Json(name) => {
+            let example = schemas::reply_example(name).map(|value| json!({ "usual": { "value": value } }));
+            success["content"] = json!({ "application/json": {
+                "schema": { "$ref": format!("#/components/schemas/{name}") },
+                "examples": example.unwrap_or(json!({})),
+            }});
+        }
+        Gives::Text(media) => success["content"] = json!({ media: { "schema": { "type": "string" } } }),
+        Gives::Nothing => {}
+    }
+    success
 }
 
 /// The answer of one status, for any of these kinds.

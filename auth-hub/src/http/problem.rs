@@ -69,7 +69,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every one of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::MalformedRequest,
         Self::InvalidRequest,
         Self::BodyTooLarge,
@@ -97,6 +97,10 @@ impl Kind {
         Self::NoPlace(NoPlace::ServerDraining),
         Self::NoPlace(NoPlace::HubBusy),
         Self::NoPlace(NoPlace::TimedOut),
+        Self::NoPlace(NoPlace::TicketUnknown),
+        Self::NoPlace(NoPlace::PartyIncomplete),
+        Self::NoPlace(NoPlace::PartyBroken),
+        Self::NoPlace(NoPlace::PartyMismatch),
     ];
 
     /// The stable code.
@@ -150,8 +154,12 @@ impl Kind {
                 NoPlace::NoServerOnline | NoPlace::AllServersFull | NoPlace::HubBusy => {
                     StatusCode::SERVICE_UNAVAILABLE
                 }
-                NoPlace::ServerFull | NoPlace::ServerDraining => StatusCode::CONFLICT,
-                NoPlace::ServerUnknown => StatusCode::NOT_FOUND,
+                NoPlace::ServerFull
+                | NoPlace::ServerDraining
+                | NoPlace::PartyIncomplete
+                | NoPlace::PartyBroken
+                | NoPlace::PartyMismatch => StatusCode::CONFLICT,
+                NoPlace::ServerUnknown | NoPlace::TicketUnknown => StatusCode::NOT_FOUND,
                 NoPlace::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             },
         }
@@ -188,6 +196,10 @@ impl Kind {
                 NoPlace::ServerDraining => "This game server takes nobody new",
                 NoPlace::HubBusy => "The hub is busy",
                 NoPlace::TimedOut => "No game server answered in time",
+                NoPlace::TicketUnknown => "There is no such ticket",
+                NoPlace::PartyIncomplete => "The party did not come together",
+                NoPlace::PartyBroken => "The party broke up",
+                NoPlace::PartyMismatch => "This is another party",
             },
         }
     }
@@ -335,22 +347,27 @@ fn whole_seconds(of: Duration) -> u64 {
     of.as_secs().saturating_add(u64::from(of.subsec_nanos() > 0)).max(1)
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = self.kind.status();
-        let retry_after_s = self.retry_after.map(whole_seconds);
-        let document = Document {
+impl Problem {
+    /// As it is sent.
+    pub(super) fn document(&self) -> impl Serialize + '_ {
+        Document {
             r#type: "about:blank",
             title: self.kind.title(),
-            status: status.as_u16(),
+            status: self.kind.status().as_u16(),
             code: self.kind.code(),
             detail: self.detail.as_deref(),
-            retry_after_s,
+            retry_after_s: self.retry_after.map(whole_seconds),
             handover_id: self.handover.map(|id| id.to_string()),
             access_token: self.access.as_ref().map(AccessToken::expose),
             access_token_expires_in_s: self.access.as_ref().map(|access| access.life.as_secs()),
-        };
-        let mut response = (status, axum::Json(document)).into_response();
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let retry_after_s = self.retry_after.map(whole_seconds);
+        let mut response = (self.kind.status(), axum::Json(self.document())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after_s {

@@ -13,8 +13,8 @@ const SAYINGS: [&str; 36] = [
     "the body is not UTF-",
     "not a JSON object, see line , column ",
     "a member is unknown; known are `login`, `password`, `display_name`",
-    "a member is unknown; known are `login`, `password`, `server`, `region`, `regions`, `handover`",
-    "a member is unknown; known are `server`, `region`, `regions`",
+    "a member is unknown; known are `login`, `password`, `server`, `region`, `regions`, `party`, `party_size`, `handover`",
+    "a member is unknown; known are `server`, `region`, `regions`, `party`, `party_size`",
     "`login` is missing",
     "`login` must be a text",
     "`login` stands there twice",
@@ -90,7 +90,7 @@ fn wishes(body: &[u8]) -> Result<Wishes, Problem> {
     Fields::read(body, members::HAND_OVER)?.wishes()
 }
 
-fn wished(Wishes { server, regions }: &Wishes) {
+fn wished(Wishes { server, regions, party: _ }: &Wishes) {
     let server = server.as_ref().map(shared_msgs::ids::ServerId::as_str);
     let body = json!({ "server": server, "regions": regions }).to_string();
     let again = wishes(body.as_bytes());

@@ -3,13 +3,13 @@
 //! Knows the resources by name. Invariant: the router, the labels of metrics and the document are made of this one table.
 
 use axum::middleware::from_fn;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use super::members::{self, Members};
 use super::openapi;
 use super::problem::Kind;
 use super::state::HttpState;
-use super::{edge, handover, health, login, register, servers};
+use super::{edge, handover, health, login, queue, register, servers};
 use crate::handover::NoPlace;
 
 /// The method of a route; `Get` answers `HEAD` as well.
@@ -17,6 +17,7 @@ use crate::handover::NoPlace;
 pub(super) enum Verb {
     Get,
     Post,
+    Delete,
 }
 
 /// Whom a route is for.
@@ -44,6 +45,8 @@ pub(super) enum Gives {
     Json(&'static str),
     /// A text of this media type.
     Text(&'static str),
+    /// No body.
+    Nothing,
 }
 
 /// A route.
@@ -64,6 +67,10 @@ pub(super) struct Route {
     pub(super) asks: Option<Asks>,
     pub(super) status: u16,
     pub(super) gives: Gives,
+    /// What 202 gives, where it may put one into the queue.
+    pub(super) queued: Option<&'static str>,
+    /// Whether it reads how long to wait.
+    pub(super) waits: bool,
     /// The `Cache-Control` of a success. Nothing else is ever kept.
     pub(super) caching: &'static str,
     /// What it is refused for, beside what [`Route::problems`] adds.
@@ -94,25 +101,37 @@ const ON_HANDOVERS: &[Kind] = &[
     Kind::NoPlace(NoPlace::ServerFull),
     Kind::NoPlace(NoPlace::ServerDraining),
     Kind::NoPlace(NoPlace::TimedOut),
+    Kind::NoPlace(NoPlace::PartyIncomplete),
+    Kind::NoPlace(NoPlace::PartyBroken),
+    Kind::NoPlace(NoPlace::PartyMismatch),
+];
+const ON_TICKETS: &[Kind] = &[
+    Kind::AccessTokenInvalid,
+    Kind::AccessTokenExpired,
+    Kind::Banned,
+    Kind::NoPlace(NoPlace::TicketUnknown),
+    Kind::NoPlace(NoPlace::PartyIncomplete),
+    Kind::NoPlace(NoPlace::PartyBroken),
+    Kind::NoPlace(NoPlace::ServerDraining),
 ];
 
 impl Route {
     /// What answers on its path.
     pub(super) fn service(&self) -> MethodRouter<HttpState> {
         match self.verb {
-            Verb::Get => (self.handler)().route_layer(from_fn(edge::without_body)),
+            Verb::Get | Verb::Delete => (self.handler)().route_layer(from_fn(edge::without_body)),
             Verb::Post => (self.handler)(),
         }
     }
 
     /// All that it can be refused for.
     pub(super) fn problems(&self) -> impl Iterator<Item = Kind> {
-        let hands_over = matches!(self.gives, Gives::Json("LoginReply" | "HandoverReply"));
+        let hands_over = self.verb == Verb::Post && self.queued.is_some();
         let lists = [
             (true, self.own_problems),
             (hands_over, ON_HANDOVERS),
             (self.asks.is_some(), ON_BODIES),
-            (self.verb == Verb::Get, ON_GETS),
+            (self.verb != Verb::Post, ON_GETS),
             (true, ON_ALL),
         ];
         lists.into_iter().filter(|(applies, _)| *applies).flat_map(|(_, kinds)| kinds.iter().copied())
@@ -134,6 +153,8 @@ pub(super) const ROUTES: &[Route] = &[
         asks: Some(Asks { members: members::REGISTER, needed: true }),
         status: 201,
         gives: Gives::Json("RegisterReply"),
+        queued: None,
+        waits: false,
         caching: NO_STORE,
         own_problems: &[
             Kind::RegistrationClosed,
@@ -158,6 +179,8 @@ pub(super) const ROUTES: &[Route] = &[
         asks: Some(Asks { members: members::LOG_IN, needed: true }),
         status: 200,
         gives: Gives::Json("LoginReply"),
+        queued: Some("LoginReply"),
+        waits: false,
         caching: NO_STORE,
         own_problems: &[Kind::InvalidCredentials],
     },
@@ -174,8 +197,71 @@ pub(super) const ROUTES: &[Route] = &[
         asks: Some(Asks { members: members::HAND_OVER, needed: false }),
         status: 200,
         gives: Gives::Json("HandoverReply"),
+        queued: Some("QueueReply"),
+        waits: false,
         caching: NO_STORE,
         own_problems: &[Kind::AccessTokenInvalid, Kind::AccessTokenExpired],
+    },
+    Route {
+        path: "/queue/{ticket}",
+        verb: Verb::Get,
+        handler: || get(queue::poll),
+        audience: Audience::Clients,
+        is_bounded: true,
+        id: "askTicket",
+        about: "Ask how a ticket stands, and take the place when its turn has come",
+        details: "200 is the place; the ticket is used up. 202 says to ask again. Whose handover fails after all keeps its ticket and its \
+                  turn.",
+        has_bearer: true,
+        asks: None,
+        status: 200,
+        gives: Gives::Json("HandoverReply"),
+        queued: Some("QueueReply"),
+        waits: true,
+        caching: NO_STORE,
+        own_problems: ON_TICKETS,
+    },
+    Route {
+        path: "/queue/{ticket}/events",
+        verb: Verb::Get,
+        handler: || get(queue::events),
+        audience: Audience::Clients,
+        is_bounded: true,
+        id: "followTicket",
+        about: "Follow a ticket's position",
+        details: "Server-sent events: `position` with a QueueReply when something has changed, at most one a second; `ready` likewise when a \
+                  slot is kept: take it by `GET /queue/{ticket}`; `gone` with a problem, as the last. Ends after ten minutes: open it again. \
+                  A connection that waits gives way to newcomers when all places are taken.",
+        has_bearer: true,
+        asks: None,
+        status: 200,
+        gives: Gives::Text("text/event-stream"),
+        queued: None,
+        waits: false,
+        caching: NO_STORE,
+        own_problems: ON_TICKETS,
+    },
+    Route {
+        path: "/queue/{ticket}",
+        verb: Verb::Delete,
+        handler: || delete(queue::leave),
+        audience: Audience::Clients,
+        is_bounded: true,
+        id: "giveTicketBack",
+        about: "Leave the queue",
+        details: "A party breaks up with it.",
+        has_bearer: true,
+        asks: None,
+        status: 204,
+        gives: Gives::Nothing,
+        queued: None,
+        waits: false,
+        caching: NO_STORE,
+        own_problems: &[
+            Kind::AccessTokenInvalid,
+            Kind::AccessTokenExpired,
+            Kind::NoPlace(NoPlace::TicketUnknown),
+        ],
     },
     Route {
         path: "/servers",
@@ -191,6 +277,8 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Json("ServersReply"),
+        queued: None,
+        waits: false,
         caching: FOR_A_SECOND,
         own_problems: &[],
     },
@@ -207,6 +295,8 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Json("Document"),
+        queued: None,
+        waits: false,
         caching: NO_STORE,
         own_problems: &[],
     },
@@ -223,6 +313,8 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Json("Alive"),
+        queued: None,
+        waits: false,
         caching: NO_STORE,
         own_problems: &[],
     },
@@ -239,6 +331,8 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Json("Ready"),
+        queued: None,
+        waits: false,
         caching: NO_STORE,
         own_problems: &[Kind::NotReady],
     },
@@ -255,13 +349,27 @@ pub(super) const ROUTES: &[Route] = &[
         asks: None,
         status: 200,
         gives: Gives::Text("application/openmetrics-text"),
+        queued: None,
+        waits: false,
         caching: NO_STORE,
         own_problems: &[],
     },
 ];
 
 fn at(path: &str) -> Option<&'static Route> {
-    ROUTES.iter().find(|route| route.path == path)
+    ROUTES.iter().find(|route| fits(route.path, path))
+}
+
+/// Whether a path is of this form: a part in braces stands for any one part.
+fn fits(form: &str, path: &str) -> bool {
+    let (mut parts, mut forms) = (path.split('/'), form.split('/'));
+    loop {
+        match (forms.next(), parts.next()) {
+            (None, None) => return true,
+            (Some(form), Some(part)) if form == part || (form.starts_with('{') && !part.is_empty()) => {}
+            _ => return false,
+        }
+    }
 }
 
 /// The metric label of a path: bounded, whatever clients ask for.

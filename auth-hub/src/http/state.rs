@@ -14,12 +14,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::throttle::Bucket;
 use crate::accounts::{AccountThrottle, PasswordPool, Store, Throttle, ThrottleConfig};
-use crate::handover::{Desk, HandoverRequest, Placed, Refused, Snapshot};
+use crate::handover::{Answered, Desk, HandoverRequest, Refused, Snapshot, TicketAsk};
 use crate::metrics::Metrics;
+use crate::queue::TicketSeal;
 use crate::sessions::AccessTokens;
 
 /// Every request is answered within this.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Streams of events at one time; one more is refused at once, and its client polls instead.
+const STREAMS_MAX: usize = 512;
 
 /// An answer that is on its way.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -27,14 +31,20 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Where the edge takes players: the [`Desk`], or a test's own.
 pub trait Handover: fmt::Debug + Send + Sync + 'static {
     /// Hands a player over.
-    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Placed, Refused>>;
+    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Answered, Refused>>;
+    /// Asks for a ticket.
+    fn ask_ticket(&self, ask: TicketAsk) -> Answer<'_, Result<Answered, Refused>>;
     /// How the fleet and the link stand.
     fn snapshot(&self) -> Answer<'_, Snapshot>;
 }
 
 impl Handover for Desk {
-    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Placed, Refused>> {
+    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Answered, Refused>> {
         Box::pin(Desk::hand_over(self, request))
+    }
+
+    fn ask_ticket(&self, ask: TicketAsk) -> Answer<'_, Result<Answered, Refused>> {
+        Box::pin(Desk::ask_ticket(self, ask))
     }
 
     fn snapshot(&self) -> Answer<'_, Snapshot> {
@@ -53,6 +63,8 @@ pub struct HttpParts {
     pub desk: Arc<dyn Handover>,
     /// Who signs access tokens.
     pub access: AccessTokens,
+    /// Who seals tickets.
+    pub seal: TicketSeal,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// For token ids and throttle keys.
@@ -74,11 +86,17 @@ pub(super) struct Deadlines {
     pub(super) body: Duration,
     /// A part of the hub that `/readyz` asks.
     pub(super) probe: Duration,
+    /// Between two looks of a stream of events.
+    pub(super) pace: Duration,
 }
 
 impl Deadlines {
-    pub(super) const DEFAULT: Self =
-        Self { request: REQUEST_DEADLINE, body: Duration::from_secs(5), probe: Duration::from_secs(2) };
+    pub(super) const DEFAULT: Self = Self {
+        request: REQUEST_DEADLINE,
+        body: Duration::from_secs(5),
+        probe: Duration::from_secs(2),
+        pace: Duration::from_secs(1),
+    };
 }
 
 const _: () = assert!(
@@ -107,6 +125,7 @@ struct Inner {
     settings: HttpSettings,
     deadlines: Deadlines,
     requests: Semaphore,
+    streams: Arc<Semaphore>,
     logins: Mutex<Throttle>,
     registrations: Mutex<Throttle>,
     handovers: Mutex<AccountThrottle>,
@@ -128,6 +147,7 @@ impl HttpState {
             logins: Mutex::new(Throttle::new(settings.logins, rng)),
             registrations: Mutex::new(Throttle::new(settings.registrations, rng)),
             handovers: Mutex::new(AccountThrottle::new(settings.handovers)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             requests: Semaphore::new(settings.requests_max.min(Semaphore::MAX_PERMITS)),
             parts,
             settings,
@@ -150,6 +170,11 @@ impl HttpState {
     /// One permit per request to the API.
     pub(super) fn requests(&self) -> &Semaphore {
         &self.0.requests
+    }
+
+    /// One permit per stream of events.
+    pub(super) fn streams(&self) -> &Arc<Semaphore> {
+        &self.0.streams
     }
 
     pub(super) fn unix(&self) -> UnixMs {

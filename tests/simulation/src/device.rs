@@ -184,6 +184,7 @@ impl World {
             name: format!("player {account}"),
             server: plan.filter(|_| is_choosy).and_then(|plan| plan.id.parse().ok()),
             regions: (self.dice.below(3) == 0).then(|| "eu".to_owned()).into_iter().collect(),
+            party: None,
         }
     }
 

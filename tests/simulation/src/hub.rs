@@ -5,7 +5,7 @@ use std::sync::Arc;
 use auth_hub::accounts::AccountRow;
 use auth_hub::bus::{HubSession, Inlet, KeyRing};
 use auth_hub::fleet::{Addressed, Placement, Policy};
-use auth_hub::handover::core::{Core, Effect, Input};
+use auth_hub::handover::core::{Core, Effect, Input, Settings};
 use auth_hub::handover::{HandoverRequest, fences_are_startable};
 use shared_msgs::clock::Now;
 use shared_msgs::codec;
@@ -57,11 +57,11 @@ impl World {
         // Invariants hold wherever players are sent.
         let policies = [Policy::LeastLoaded, Policy::Packed, Policy::Weighted];
         let policy = policies[usize::try_from(rng.below(3)).unwrap_or_default()];
-        let placement = Placement { policy, ..Placement::default() };
+        let settings = Settings { placement: Placement { policy, ..Placement::default() }, queue: None };
         let hub = Hub {
             id: id.clone(),
             machine,
-            core: Core::new(id.clone(), number, SERVERS_MAX, self.store.ceiling, keys, core_rng, placement),
+            core: Core::new(id.clone(), number, SERVERS_MAX, self.store.ceiling, keys, core_rng, settings),
             inlet: Inlet::new(Arc::clone(&keyring), SERVERS_MAX),
             session: HubSession::new(keyring),
         };
@@ -183,6 +183,8 @@ impl World {
                 Effect::FindOwners(asked) => self.ask_store(id, Question::Owners(asked)),
                 Effect::StoreCeiling(ceiling) => self.ask_store(id, Question::Ceiling(ceiling)),
                 Effect::Resent => self.state(&Fact::Fault { what: "re-sent by", node: Some(id) }),
+                Effect::Queued { .. } | Effect::HasLeft { .. } => {}
+                Effect::SaveTicket(_) | Effect::DropTickets(_) => {}
                 Effect::GrantRoundTrip { .. } | Effect::GrantRefused => {}
             }
         }

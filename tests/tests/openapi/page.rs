@@ -45,6 +45,7 @@ fn type_of(schema: &Value) -> String {
     }
     bound("x-bytes-max", "bytes up to");
     bound("minimum", "from");
+    bound("maximum", "up to");
     bound("default", "default");
     if let Some(pattern) = schema["pattern"].as_str() {
         let _ = write!(of, ", `{pattern}`");
@@ -88,6 +89,12 @@ pub(super) fn render(document: &Value) -> String {
             out.push_str(" `Authorization: Bearer` access token.");
         }
         out.push_str("\n\n");
+        for parameter in operation.get("parameters").and_then(Value::as_array).into_iter().flatten() {
+            if parameter["in"] == "query" {
+                let (name, schema) = (text(&parameter["name"]), type_of(&parameter["schema"]));
+                let _ = write!(out, "`?{name}=` ({schema}): {}\n\n", text(&parameter["description"]));
+            }
+        }
         if let Some(body) = operation.get("requestBody") {
             let body = &body["content"]["application/json"];
             members(&mut out, &body["schema"]);
@@ -96,7 +103,11 @@ pub(super) fn render(document: &Value) -> String {
         out.push_str("| status | |\n|---|---|\n");
         let mut usual = None;
         for (status, response) in operation["responses"].as_object().unwrap() {
-            let (media, content) = response["content"].as_object().unwrap().iter().next().unwrap();
+            let content = response.get("content").and_then(Value::as_object);
+            let Some((media, content)) = content.and_then(|content| content.iter().next()) else {
+                let _ = writeln!(out, "| {status} | {} |", text(&response["description"]));
+                continue;
+            };
             let what = if media == "application/problem+json" {
                 let retries = response["headers"].get("Retry-After");
                 format!(
@@ -105,8 +116,8 @@ pub(super) fn render(document: &Value) -> String {
                     if retries.is_some() { "; `Retry-After`" } else { "" }
                 )
             } else {
-                usual = content["examples"]["usual"].get("value");
-                format!("`{media}`: {}", type_of(&content["schema"]))
+                usual = usual.or(content.get("examples").and_then(|all| all["usual"].get("value")));
+                format!("`{media}`: {}. {}", type_of(&content["schema"]), text(&response["description"]))
             };
             let _ = writeln!(out, "| {status} | {what} |");
         }

@@ -134,6 +134,7 @@ async fn the_json_on_the_page_is_the_hubs() {
     let endpoint = Endpoint { transport: "tcp".into(), address: "127.0.0.1:7000".into() };
     let mut config = game_server::Config::new(key, vec![mqtt.to_string().parse().unwrap()], vec![endpoint]);
     (config.name, config.region, config.build) = ("Alpha".into(), "eu".into(), "1.2.3".into());
+    config.max_players = 1;
     let (game, _events) = game_server::GameServer::start(config).unwrap();
     events::log().wait(mark, "server.eligible", &[("server_id", "alpha")]).await;
 
@@ -141,6 +142,13 @@ async fn the_json_on_the_page_is_the_hubs() {
     let access = reply["access_token"].as_str().unwrap();
     let body = it.shown("handover-request");
     it.check(it.post("/handover", &body).bearer_auth(access), 200, "handover-reply").await;
+    // The one slot is ada's.
+    let bob = serde_json::json!({ "login": "bob", "password": "correct horse" });
+    it.post("/auth/register", &bob).send().await.unwrap();
+    let waits: Value = it.post("/auth/login", &bob).send().await.unwrap().json().await.unwrap();
+    let (bobs, ticket) =
+        (waits["access_token"].as_str().unwrap(), waits["queue"]["ticket"].as_str().unwrap());
+    it.check(it.get(&format!("/queue/{ticket}")).bearer_auth(bobs), 202, "queue-reply").await;
     it.check(it.get("/servers"), 200, "servers-reply").await;
     it.check(it.get("/healthz"), 200, "healthz-reply").await;
     it.base = operators;

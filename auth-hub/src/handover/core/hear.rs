@@ -62,11 +62,15 @@ impl Core {
             match item {
                 News::NewBoot(server) => self.on_new_boot(&server, now, fx),
                 News::Suspect(server) | News::LeaseEnded(server) => {
+                    self.note_lost(&server, now);
                     self.leave_server(&server, now, fx);
                     is_any_lost = true;
                 }
                 News::Reconnected(server) => self.resync(&server, now, fx),
-                News::Room => self.try_holding(now, fx),
+                News::Room => {
+                    self.pump(now, fx);
+                    self.try_holding(now, fx);
+                }
                 News::Entry(player) => self.on_entries(&[player], now, fx),
                 News::Roster(server) => {
                     let view = self.fleet.get(&server);

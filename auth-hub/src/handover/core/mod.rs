@@ -3,10 +3,12 @@
 //! A request goes: its account's line → a server is chosen → the player's id for that realm is found → a grant goes out → the server's
 //! yes comes in → older sessions are ended → the client is answered. A no, a will, a lease end or a new boot sends it to the next server.
 //!
-//! `mod.rs` owns the state and the clients' side; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account.
+//! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account.
 
+mod clients;
 mod hear;
 mod place;
+mod queue;
 mod settle;
 mod single;
 #[cfg(test)]
@@ -17,24 +19,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use shared_msgs::clock::{Mono, Now};
-use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, Realm, ServerId, TokenHash};
+use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, ServerId, TokenHash};
 use shared_msgs::keys::FleetKeys;
-use shared_msgs::limits;
 use shared_msgs::messages::{Endpoint, Occupancy, Order};
 use shared_msgs::rng::Rng;
 use shared_msgs::token::Token;
-use tracing::{debug, info};
 
 pub use types::{Effect, Input};
 
+use queue::{Asker, Tickets};
+
+use super::HandoverRequest;
 use super::ends::{EndKey, Ends};
 use super::fences::Fences;
 use super::grants::Ledger;
 use super::people::People;
-use super::timers::Timers;
-use super::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::accounts::AccountRow;
 use crate::fleet::{Addressed, Fleet, Placement, ServerSummary};
+use crate::queue::{QueueSettings, TicketId};
+use crate::timers::Timers;
 
 /// Handovers under way, over all accounts.
 pub(crate) const RUNNING_MAX: usize = 4_096;
@@ -48,6 +51,7 @@ enum Alarm {
     Grant(TokenHash),
     End(EndKey),
     Handover(HandoverId),
+    Poll(TicketId),
     Prune,
 }
 
@@ -96,7 +100,18 @@ struct Handover {
     deadline: Mono,
     /// A hub that has just started keeps the client waiting for its fleet until then at most.
     hold_until: Mono,
+    /// Whose turn has come: its place is on the server that keeps a slot for it.
+    ticket: Option<TicketId>,
     stage: Stage,
+}
+
+/// What operators decide.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    /// How players are spread over the fleet.
+    pub placement: Placement,
+    /// How those wait for whom there is no slot; without it they are refused.
+    pub queue: Option<QueueSettings>,
 }
 
 /// The state machine.
@@ -117,6 +132,7 @@ pub struct Core {
     holding: BTreeSet<HandoverId>,
     /// Set when the link first comes up.
     cold_until: Option<Mono>,
+    queue: Tickets,
     timers: Timers<Alarm>,
 }
 
@@ -129,14 +145,14 @@ impl Core {
         stored_ceiling: u64,
         keys: Arc<FleetKeys>,
         rng: Arc<dyn Rng>,
-        placement: Placement,
+        settings: Settings,
     ) -> Self {
         let mut timers = Timers::new();
         timers.set(Alarm::Prune, Mono::default() + PRUNE_EVERY);
         Self {
             keys,
             rng,
-            placement,
+            placement: settings.placement,
             fleet: Fleet::new(hub, servers_max),
             fences: Fences::new(number, stored_ceiling),
             people: People::default(),
@@ -146,6 +162,7 @@ impl Core {
             lines: BTreeMap::new(),
             holding: BTreeSet::new(),
             cold_until: None,
+            queue: Tickets::new(settings.queue),
             timers,
         }
     }
@@ -165,6 +182,15 @@ impl Core {
             Input::LinkUp => self.on_link_up(now, &mut fx),
             Input::CeilingStored(Some(ceiling)) => self.fences.on_stored(ceiling),
             Input::CeilingStored(None) => self.fences.on_store_failed(now),
+            Input::Poll { handover, account, players, name, ticket, takes, wait } => {
+                let asker = Asker { account, players, name };
+                self.on_poll(handover, asker, ticket, takes.then_some(wait), now, &mut fx);
+            }
+            Input::Leave { handover, account, ticket } => {
+                self.on_leave(handover, account, ticket, now, &mut fx)
+            }
+            Input::TicketSaved { ticket, is_priority } => self.on_saved(ticket, is_priority, now, &mut fx),
+            Input::TicketsDropped { tickets, is_done } => self.queue.on_dropped(tickets, is_done),
         }
         fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
         fx
@@ -182,16 +208,19 @@ impl Core {
                 Alarm::Grant(hash) => self.resend_grant(hash, now, &mut fx),
                 Alarm::End(key) => self.send_end(&key, true, now, &mut fx),
                 Alarm::Handover(id) => self.advance(id, now, &mut fx),
+                Alarm::Poll(ticket) => self.answer_poll(ticket, now, &mut fx),
                 Alarm::Prune => self.prune(now, &mut fx),
             }
         }
+        self.tick_queue(now, &mut fx);
         fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
         fx
     }
 
     /// When [`Self::tick`] has something to do.
     pub fn next_deadline(&self) -> Mono {
-        self.timers.next().into_iter().chain([self.fleet.next_deadline()]).min().unwrap_or_default()
+        let timers = self.timers.next().into_iter().chain(self.queue.next_deadline());
+        timers.chain([self.fleet.next_deadline()]).min().unwrap_or_default()
     }
 
     /// The fleet as clients may see it, by name.
@@ -223,110 +252,23 @@ impl Core {
         self.fleet.iter().map(|(_, view)| u64::from(view.occupancy().parked)).sum()
     }
 
-    fn on_ask(
-        &mut self,
-        id: HandoverId,
-        request: HandoverRequest,
-        players: Vec<(Realm, PlayerId)>,
-        now: Now,
-        fx: &mut Vec<Effect>,
-    ) {
-        let account = request.account;
-        for (realm, player) in players {
-            self.people.learn(account, realm, player);
-        }
-        let line = self.lines.entry(account).or_default();
-        if line.len() > limits::WAITING_PER_ACCOUNT_MAX || self.running.len() >= RUNNING_MAX {
-            if line.is_empty() {
-                self.lines.remove(&account);
-            }
-            info!(target: "handover", handover_id = %id, code = NoPlace::HubBusy.code(), "handover.refused");
-            fx.push(Effect::Answer {
-                handover: id,
-                answer: Err(Refused { handover: id, why: NoPlace::HubBusy }),
-            });
-            return;
-        }
-        line.push_back(id);
-        let is_first = line.len() == 1;
-        let deadline = now.mono + limits::LOGIN_DEADLINE;
-        let hold_until = now.mono + limits::COLD_HOLD;
-        let handover = Handover {
-            request,
-            tried: BTreeSet::new(),
-            was_refused_oddly: false,
-            deadline,
-            hold_until,
-            stage: Stage::InLine,
-        };
-        self.running.insert(id, handover);
-        self.timers.set(Alarm::Handover(id), deadline);
-        debug!(target: "handover", handover_id = %id, is_first, "handover.asked");
-        if is_first {
-            self.place(id, now, fx);
-        }
-    }
-
-    fn on_player(
-        &mut self,
-        id: HandoverId,
-        account: AccountRow,
-        realm: Realm,
-        player: Option<PlayerId>,
-        now: Now,
-        fx: &mut Vec<Effect>,
-    ) {
-        if let Some(player) = player {
-            self.people.learn(account, realm, player);
-        }
-        let waits = self.running.get(&id).is_some_and(|h| matches!(h.stage, Stage::FindingPlayer));
-        match (waits, player) {
-            (false, _) => {}
-            (true, Some(_)) => self.place(id, now, fx),
-            (true, None) => self.answer(id, Err(NoPlace::HubBusy), now, fx),
-        }
-    }
-
-    /// Answers the client and lets the next in line go.
-    fn answer(&mut self, id: HandoverId, answer: Result<Placed, NoPlace>, now: Now, fx: &mut Vec<Effect>) {
-        let Some(handover) = self.running.remove(&id) else { return };
-        self.timers.cancel(&Alarm::Handover(id));
-        self.holding.remove(&id);
-        match &answer {
-            Ok(placed) => {
-                info!(target: "handover", handover_id = %id, server_id = %placed.server, confirmed = placed.confirmed, "handover.answered");
-            }
-            Err(why) => info!(target: "handover", handover_id = %id, code = why.code(), "handover.refused"),
-        }
-        let answer = answer.map_err(|why| Refused { handover: id, why });
-        fx.push(Effect::Answer { handover: id, answer });
-        let account = handover.request.account;
-        let Some(line) = self.lines.get_mut(&account) else { return };
-        let was_first = line.front() == Some(&id);
-        line.retain(|other| *other != id);
-        let next = line.front().copied();
-        if line.is_empty() {
-            self.lines.remove(&account);
-        }
-        if let (true, Some(next)) = (was_first, next) {
-            self.place(next, now, fx);
-        }
-    }
-
     fn send(server: &ServerId, boot: BootId, order: Order, fx: &mut Vec<Effect>) {
         fx.push(Effect::Send(Addressed { server: server.clone(), boot, order }));
     }
 
     fn prune(&mut self, now: Now, fx: &mut Vec<Effect>) {
         self.timers.set(Alarm::Prune, now.mono + PRUNE_EVERY);
-        let (lines, fleet) = (&self.lines, &self.fleet);
+        self.queue.prune(now, fx);
+        let (lines, fleet, queue) = (&self.lines, &self.fleet, &self.queue);
         self.ends.prune(now.mono, |(server, player), hash| {
             fleet.get(server).is_some_and(|view| view.roster.has(*player, *hash))
         });
         let seen: BTreeSet<PlayerId> =
             fleet.iter().flat_map(|(_, view)| view.roster.entries()).map(|entry| entry.player).collect();
         self.people.retain(|account, realms| {
-            lines.contains_key(&account) || realms.values().any(|player| seen.contains(player))
+            lines.contains_key(&account)
+                || queue.has(account)
+                || realms.values().any(|player| seen.contains(player))
         });
         // Whose owners the store could not name, it may name now.
         let unowned = seen.into_iter().filter(|player| self.people.owner(*player).is_none());

@@ -9,12 +9,21 @@ use tracing::info;
 
 use super::{Alarm, Attempt, Core, Effect, Handover, OPEN_GRANTS_MAX, PlacedAt, Stage};
 use crate::fleet::{Candidate, ServerView};
-use crate::handover::NoPlace;
 use crate::handover::grants::{OpenGrant, Resend};
+use crate::handover::{HandoverRequest, NoPlace};
 
 impl Core {
     /// Finds the handover a server, or says why there is none.
     pub(super) fn place(&mut self, id: HandoverId, now: Now, fx: &mut Vec<Effect>) {
+        let Some(handover) = self.running.get(&id) else { return };
+        if let Some(ticket) = handover.ticket {
+            return self.place_ticket(id, ticket, now, fx);
+        }
+        if handover.request.party.is_some() {
+            return self.enqueue(id, NoPlace::AllServersFull, now, fx);
+        }
+        // Nobody new goes past those who wait.
+        self.pump(now, fx);
         let Some(handover) = self.running.get(&id) else { return };
         let Some((server, realm)) = self.best_server(handover, now) else {
             if now.mono < self.hold_until(handover) {
@@ -23,11 +32,26 @@ impl Core {
                 return self.arm(id, now);
             }
             let why = self.why_not(handover, now);
+            if matches!(why, NoPlace::AllServersFull | NoPlace::ServerFull) {
+                return self.enqueue(id, why, now, fx);
+            }
             return self.answer(id, Err(why), now, fx);
         };
-        let account = handover.request.account;
+        self.grant_in(id, &server, realm, now, fx);
+    }
+
+    /// Grants a place on a server of this realm, once it is known who the player is there.
+    pub(super) fn grant_in(
+        &mut self,
+        id: HandoverId,
+        server: &ServerId,
+        realm: Realm,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) {
+        let Some(account) = self.running.get(&id).map(|handover| handover.request.account) else { return };
         if let Some(player) = self.people.in_realm(account, &realm) {
-            self.grant(id, &server, player, now, fx);
+            self.grant(id, server, player, now, fx);
         } else {
             self.set_stage(id, Stage::FindingPlayer);
             self.arm(id, now);
@@ -54,16 +78,9 @@ impl Core {
                 && request.server.as_ref().is_none_or(|wanted| wanted == *server)
         });
         let candidates = eligible.filter_map(|(server, view)| {
-            let region_rank = self.region_rank(handover, view)?;
+            let region_rank = self.region_rank(request, view)?;
             let taken = self.taken(server, view, handover)?;
-            Some(Candidate {
-                server,
-                state: view.state,
-                region_rank,
-                taken,
-                max_players: view.occupancy().max_players,
-                load_percent: view.load_percent,
-            })
+            Some(Self::candidate(server, view, region_rank, taken))
         });
         let best = self.placement.choose(candidates, &*self.rng)?.server;
         self.fleet.get(best).map(|view| (best.clone(), view.profile.realm.clone()))
@@ -71,18 +88,39 @@ impl Core {
 
     /// How far down the player's wishes this server's region stands; `None` when they are not to go there. Who names a server is asked
     /// for no region.
-    fn region_rank(&self, handover: &Handover, view: &ServerView) -> Option<usize> {
-        let request = &handover.request;
+    pub(super) fn region_rank(&self, request: &HandoverRequest, view: &ServerView) -> Option<usize> {
         let wanted = if request.server.is_none() { &*request.regions } else { &[][..] };
         self.placement.region_rank(wanted, &view.profile.region)
     }
 
-    /// Slots taken or promised; `None` when none is free for this player.
-    fn taken(&self, server: &ServerId, view: &ServerView, handover: &Handover) -> Option<u32> {
+    pub(super) fn candidate<'a>(
+        server: &'a ServerId,
+        view: &ServerView,
+        region_rank: usize,
+        taken: u32,
+    ) -> Candidate<'a> {
+        Candidate {
+            server,
+            state: view.state,
+            region_rank,
+            taken,
+            max_players: view.occupancy().max_players,
+            load_percent: view.load_percent,
+        }
+    }
+
+    /// Slots taken or promised.
+    pub(super) fn promised(&self, server: &ServerId, view: &ServerView) -> u64 {
         let occupancy = view.occupancy();
         let promised = self.ledger.count(server) + self.ends.cancels(server);
-        let taken = u64::from(occupancy.players) + u64::from(occupancy.held) + promised as u64;
-        let free = u64::from(occupancy.max_players).checked_sub(taken + 1);
+        u64::from(occupancy.players) + u64::from(occupancy.held) + promised as u64
+    }
+
+    /// Slots taken, promised or kept; `None` when none is free for this player.
+    fn taken(&self, server: &ServerId, view: &ServerView, handover: &Handover) -> Option<u32> {
+        let kept = self.queue.kept(server).unwrap_or(view.occupancy().max_players);
+        let taken = self.promised(server, view) + u64::from(kept);
+        let free = u64::from(view.occupancy().max_players).checked_sub(taken + 1);
         // What the player has or was promised there is one slot, counted before: the grant takes it over.
         let account = handover.request.account;
         let has_slot = || {
@@ -108,7 +146,8 @@ impl Core {
         if handover.was_refused_oddly {
             return NoPlace::HubBusy;
         }
-        let is_open = |view: &ServerView| view.is_eligible(now) && self.region_rank(handover, view).is_some();
+        let is_open =
+            |view: &ServerView| view.is_eligible(now) && self.region_rank(&handover.request, view).is_some();
         let any_full = self.fleet.iter().any(|(_, view)| is_open(view));
         if any_full { NoPlace::AllServersFull } else { NoPlace::NoServerOnline }
     }
@@ -154,6 +193,10 @@ impl Core {
             void_at: now.mono + limits::CLOSED_LIFE,
             resend: Resend::new(),
         });
+        let ticket = handover.ticket;
+        if let Some(ticket) = ticket {
+            self.queue.granted(ticket);
+        }
         self.set_stage(id, Stage::Granting(Box::new(attempt)));
         self.send_grant(hash, now, fx);
         self.arm(id, now);

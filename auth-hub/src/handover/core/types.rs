@@ -1,11 +1,14 @@
 //! What goes into the core and what comes out. Plain data.
 
+use std::time::Duration;
+
 use shared_msgs::ids::{HandoverId, PlayerId, Realm};
 use shared_msgs::messages::ServerMessage;
 
 use crate::accounts::AccountRow;
 use crate::fleet::{Addressed, Sender};
 use crate::handover::{HandoverRequest, Placed, Refused};
+use crate::queue::{TicketId, TicketRow, TicketView};
 
 /// What the world tells the core.
 #[derive(Debug)]
@@ -48,6 +51,46 @@ pub enum Input {
     LinkUp,
     /// The database holds this ceiling; `None` when it did not take it.
     CeilingStored(Option<u64>),
+    /// A client asks how its ticket stands.
+    Poll {
+        /// Fresh: names the question, and the handover should the ticket's turn have come.
+        handover: HandoverId,
+        /// Who asks.
+        account: AccountRow,
+        /// The account's ids in all realms it has been to.
+        players: Vec<(Realm, PlayerId)>,
+        /// What the player is called.
+        name: String,
+        /// Which.
+        ticket: TicketId,
+        /// Whether to take the place, or only to look.
+        takes: bool,
+        /// How long to wait for the ticket's turn.
+        wait: Duration,
+    },
+    /// A client gives its ticket back.
+    Leave {
+        /// Fresh: names the question.
+        handover: HandoverId,
+        /// Who asks.
+        account: AccountRow,
+        /// Which.
+        ticket: TicketId,
+    },
+    /// The store's answer to [`Effect::SaveTicket`].
+    TicketSaved {
+        /// As asked.
+        ticket: TicketId,
+        /// Whether the account has priority; `None` when it was not stored.
+        is_priority: Option<bool>,
+    },
+    /// The store's answer to [`Effect::DropTickets`].
+    TicketsDropped {
+        /// As asked.
+        tickets: Vec<TicketId>,
+        /// Whether it did.
+        is_done: bool,
+    },
 }
 
 /// What the core wants done.
@@ -62,6 +105,22 @@ pub enum Effect {
         /// A place, or why there is none.
         answer: Result<Placed, Refused>,
     },
+    /// To the client in place of [`Effect::Answer`]: it has a ticket.
+    Queued {
+        /// Which question.
+        handover: HandoverId,
+        /// How the ticket stands.
+        view: TicketView,
+    },
+    /// To the client in place of [`Effect::Answer`]: its ticket is no more, as it wished.
+    HasLeft {
+        /// Which question.
+        handover: HandoverId,
+    },
+    /// Store this ticket, in place of any other of its account, and say whether the account has priority.
+    SaveTicket(TicketRow),
+    /// These tickets count no more.
+    DropTickets(Vec<TicketId>),
     /// Find or make the account's player id in a realm.
     FindPlayer {
         /// For whom the answer is.

@@ -33,7 +33,8 @@ async fn desk(dir: &std::path::Path) -> DeskTask {
         rng,
         meters: Meters::register(&mut Registry::default()),
         servers_max: 4,
-        placement: crate::fleet::Placement::default(),
+        settings: Settings::default(),
+        tickets: Vec::new(),
         stored_ceiling: 0,
         link,
         events,
@@ -43,10 +44,11 @@ async fn desk(dir: &std::path::Path) -> DeskTask {
     .1
 }
 
-fn ask(desk: &mut DeskTask, n: usize) -> (HandoverId, oneshot::Receiver<Result<Placed, Refused>>) {
+fn ask(desk: &mut DeskTask, n: usize) -> (HandoverId, oneshot::Receiver<Result<Answered, Refused>>) {
     let handover = HandoverId((n as u128).to_be_bytes());
     let account = AccountRow::from_raw(i64::try_from(n).unwrap());
-    let request = HandoverRequest { account, name: String::new(), server: None, regions: Vec::new() };
+    let request =
+        HandoverRequest { account, name: String::new(), server: None, regions: Vec::new(), party: None };
     let (answer, answered) = oneshot::channel();
     desk.on_ask(Ask::HandOver(request, handover, answer));
     (handover, answered)

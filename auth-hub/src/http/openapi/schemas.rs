@@ -65,6 +65,38 @@ fn population() -> Value {
     json!({ "enum": ["low", "medium", "high", "full"], "description": about })
 }
 
+fn queue() -> Value {
+    let wait = object([
+        ("low_s", number("At least, most likely, in seconds.")),
+        ("high_s", number("At most, most likely, in seconds.")),
+    ]);
+    let party = object([("here", number("Members that have come.")), ("size", number("Of how many."))]);
+    let or_null =
+        |schema: &Value, about: &str| json!({ "oneOf": [schema, { "type": "null" }], "description": about });
+    object([
+        ("ticket", text("For `GET /queue/{ticket}`. Of no use without the access token of its owner.")),
+        (
+            "state",
+            json!({
+                "enum": ["waiting", "gathering", "ready"],
+                "description": "`gathering`: the party is not complete. `ready`: a slot is kept; `GET /queue/{ticket}` at once.",
+            }),
+        ),
+        ("position", number("1 is the next; 0 for who gathers or is ready.")),
+        (
+            "estimated_wait",
+            or_null(&wait, "From how fast others were let in; `null` while that is not known."),
+        ),
+        ("party", or_null(&party, "While it gathers.")),
+        (
+            "ask_again_ms",
+            number(
+                "Ask again after this; who is not heard for 25 s is passed over, and leaves after a minute.",
+            ),
+        ),
+    ])
+}
+
 /// Every schema that the document refers to.
 pub(super) fn all() -> Value {
     let endpoint = object([
@@ -92,6 +124,7 @@ pub(super) fn all() -> Value {
         ("access_token", text("For `POST /handover`. Secret, opaque.")),
         ("access_token_expires_in_s", number("How long it is good for.")),
         ("handover", json!({ "oneOf": [of("HandoverReply"), { "type": "null" }] })),
+        ("queue", json!({ "oneOf": [of("QueueReply"), { "type": "null" }] })),
     ]);
     let handover = object([
         ("handover_id", id("Of this attempt and of the session it leads to; for support.")),
@@ -116,6 +149,7 @@ pub(super) fn all() -> Value {
         ]),
         "LoginReply": login,
         "HandoverReply": handover,
+        "QueueReply": queue(),
         "Server": server,
         "Endpoint": endpoint,
         "ServersReply": object([("servers", list(&of("ServerSummary"), "In the order of their ids."))]),
@@ -158,8 +192,17 @@ pub(super) fn reply_example(name: &str) -> Option<Value> {
             "access_token": "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJhdXRoLWh1YiJ9.c2lnbmF0dXJl",
             "access_token_expires_in_s": 900,
             "handover": place(),
+            "queue": null,
         }),
         "HandoverReply" => place(),
+        "QueueReply" => json!({
+            "ticket": "NmIhcTH4sQ9pVeT1o0mRZC2vXy5bL8uKgW3dJ7aEfDkPzS6tHnqBxUwMrYcGjIvO4l0Aoe9Kp1s5",
+            "state": "waiting",
+            "position": 17,
+            "estimated_wait": { "low_s": 20, "high_s": 95 },
+            "party": null,
+            "ask_again_ms": 2000,
+        }),
         "ServersReply" => json!({ "servers": [{
             "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.2.3", "state": "online", "population": "low", "players": 41, "max_players": 300,
         }]}),

@@ -9,7 +9,7 @@ async fn no_route_and_no_method_are_problems() {
         api.get(path).await.problem(404, "not-found");
     }
     for route in ROUTES.iter().map(|route| route.path) {
-        let reply = api.send(Request::delete(route).body(Body::empty()).unwrap()).await;
+        let reply = api.send(Request::put(route).body(Body::empty()).unwrap()).await;
         reply.problem(405, "method-not-allowed");
         assert!(reply.headers.contains_key(header::ALLOW), "{route}");
     }

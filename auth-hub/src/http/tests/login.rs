@@ -28,6 +28,7 @@ async fn a_login_is_an_account_a_session_and_a_place() {
             "expires_in_ms": 90_000,
             "confirmed": true,
         },
+        "queue": null,
     });
     assert_eq!(reply.json, expected);
     let asked = api.desk.asked.lock().unwrap();

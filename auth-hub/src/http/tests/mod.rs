@@ -5,6 +5,7 @@ mod edge;
 mod handover;
 mod health;
 mod login;
+mod queue;
 mod register;
 
 use std::collections::VecDeque;
@@ -35,8 +36,9 @@ use super::state::Deadlines;
 use super::*;
 use crate::accounts::throttle::Bucket;
 use crate::accounts::{Cost, NewAccount, Password, PasswordPool, PoolConfig, Store, ThrottleConfig};
-use crate::handover::{HandoverRequest, NoPlace, Placed, Refused, Snapshot};
+use crate::handover::{Answered, HandoverRequest, NoPlace, Placed, Refused, Snapshot, TicketAsk};
 use crate::metrics::Metrics;
+use crate::queue::TicketSeal;
 use crate::sessions::AccessTokens;
 
 pub(super) const PASSWORD: &str = "correct horse";
@@ -102,6 +104,9 @@ impl Clock for Gate {
 #[derive(Debug, Default)]
 pub(super) struct FakeDesk {
     pub(super) script: Mutex<VecDeque<NoPlace>>,
+    /// What it says of tickets, and to handovers when there is one left; without, a place.
+    pub(super) tickets: Mutex<VecDeque<Result<Answered, NoPlace>>>,
+    pub(super) ticket_asks: Mutex<Vec<TicketAsk>>,
     pub(super) asked: Mutex<Vec<HandoverRequest>>,
     /// `None`: answers no sooner than it is told to.
     pub(super) snapshot: Mutex<Option<Snapshot>>,
@@ -130,12 +135,19 @@ pub(super) fn placed() -> Placed {
 }
 
 impl Handover for FakeDesk {
-    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Placed, Refused>> {
+    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Answered, Refused>> {
         self.asked.lock().unwrap().push(request);
         let refused = self.script.lock().unwrap().pop_front();
-        Box::pin(async move {
-            refused.map_or_else(|| Ok(placed()), |why| Err(Refused { handover: HANDOVER, why }))
-        })
+        let scripted = refused.map(Err).or_else(|| self.tickets.lock().unwrap().pop_front());
+        let answered = scripted.unwrap_or_else(|| Ok(Answered::Placed(placed())));
+        Box::pin(async move { answered.map_err(|why| Refused { handover: HANDOVER, why }) })
+    }
+
+    fn ask_ticket(&self, ask: TicketAsk) -> Answer<'_, Result<Answered, Refused>> {
+        self.ticket_asks.lock().unwrap().push(ask);
+        let scripted = self.tickets.lock().unwrap().pop_front();
+        let answered = scripted.unwrap_or_else(|| Ok(Answered::Placed(placed())));
+        Box::pin(async move { answered.map_err(|why| Refused { handover: HANDOVER, why }) })
     }
 
     fn snapshot(&self) -> Answer<'_, Snapshot> {
@@ -214,6 +226,7 @@ impl TestApi {
             passwords: Arc::clone(&pool),
             desk: desk.clone(),
             access: AccessTokens::new(&[3; 32], LIFE),
+            seal: TicketSeal::new(&zeroize::Zeroizing::new([4; 32]), "hub-1".parse().unwrap()),
             clock: clock.clone(),
             rng,
             metrics,

@@ -11,11 +11,12 @@ use shared_msgs::limits;
 use shared_msgs::messages::{Order, ServerMessage};
 use shared_msgs::rng::{Rng, SeededRng};
 
-use super::super::{Core, Effect, Input};
+use super::super::{Core, Effect, Input, Settings};
 use super::peer::Peer;
 use crate::accounts::AccountRow;
 use crate::fleet::{Addressed, Placement, Sender};
 use crate::handover::{HandoverRequest, Placed, Refused};
+use crate::queue::{QueueSettings, TicketId, TicketRow, TicketView};
 
 pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// More steps without any time passing mean that somebody spins.
@@ -51,6 +52,12 @@ pub(super) struct Rig {
     pub(super) asked: BTreeMap<HandoverId, Mono>,
     pub(super) answers: BTreeMap<HandoverId, (Mono, Result<Placed, Refused>)>,
     pub(super) sent: Vec<(Mono, ServerId, BootId, Order)>,
+    pub(super) queued: BTreeMap<HandoverId, TicketView>,
+    pub(super) left: BTreeSet<HandoverId>,
+    /// Those on disk.
+    pub(super) tickets: BTreeMap<TicketId, TicketRow>,
+    pub(super) priorities: BTreeSet<AccountRow>,
+    pub(super) queue: Option<QueueSettings>,
     /// When each probe was sent, and the newest whose echo the hub has seen, per boot: our own idea of who is fresh.
     probes: BTreeMap<u64, Mono>,
     fresh: BTreeMap<(ServerId, BootId), Mono>,
@@ -60,10 +67,11 @@ pub(super) struct Rig {
     pub(super) ticks: u64,
 }
 
-fn new_core(keys: &Arc<FleetKeys>, rng: &Arc<dyn Rng>, ceiling: u64) -> Core {
+fn new_core(keys: &Arc<FleetKeys>, rng: &Arc<dyn Rng>, ceiling: u64, queue: Option<QueueSettings>) -> Core {
     // Tests say where players go: nothing is drawn.
     let placement = Placement { near_percent: 0, ..Placement::default() };
-    Core::new(HubId::random(&**rng), 0, 64, ceiling, Arc::clone(keys), Arc::clone(rng), placement)
+    let settings = Settings { placement, queue };
+    Core::new(HubId::random(&**rng), 0, 64, ceiling, Arc::clone(keys), Arc::clone(rng), settings)
 }
 
 impl Rig {
@@ -79,7 +87,7 @@ impl Rig {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(seed));
         let keys = Arc::new(FleetKeys::generate(&*rng));
         let mut rig = Self {
-            core: new_core(&keys, &rng, 0),
+            core: new_core(&keys, &rng, 0, None),
             now: Now { mono: Mono(0), unix: UnixMs(EPOCH_MS) },
             peers: BTreeMap::new(),
             rng,
@@ -98,6 +106,11 @@ impl Rig {
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
             sent: Vec::new(),
+            queued: BTreeMap::new(),
+            left: BTreeSet::new(),
+            tickets: BTreeMap::new(),
+            priorities: BTreeSet::new(),
+            queue: None,
             probes: BTreeMap::new(),
             fresh: BTreeMap::new(),
             granted: BTreeSet::new(),
@@ -121,11 +134,14 @@ impl Rig {
 
     /// Another hub takes over with an empty view. What was under way is forgotten, its clients gone.
     pub(super) fn restart_hub(&mut self) {
-        self.core = new_core(&self.keys, &self.rng, self.ceiling);
+        self.core = new_core(&self.keys, &self.rng, self.ceiling, self.queue);
+        let mut rows: Vec<TicketRow> = self.tickets.values().cloned().collect();
+        rows.sort_by_key(|row| row.arrived_us);
+        self.core.restore_tickets(rows, self.now);
         self.flying.retain(|_, packet| !matches!(packet, Packet::Stored(_)));
         self.fresh.clear();
         self.probes.clear();
-        self.asked.retain(|id, _| self.answers.contains_key(id));
+        self.asked.retain(|id, _| self.answers.contains_key(id) || self.queued.contains_key(id));
         self.run(0);
         self.input(Input::LinkUp);
     }
@@ -169,7 +185,12 @@ impl Rig {
         let account = AccountRow::from_raw(account);
         let server = server.map(|id| id.parse().unwrap());
         let regions = regions.iter().map(|&region| region.into()).collect();
-        let request = HandoverRequest { account, name: "Ann".into(), server, regions };
+        let request = HandoverRequest { account, name: "Ann".into(), server, regions, party: None };
+        self.ask_with(handover, request)
+    }
+
+    pub(super) fn ask_with(&mut self, handover: HandoverId, request: HandoverRequest) -> HandoverId {
+        let account = request.account;
         let players = self.players.iter().filter(|((of, _), _)| *of == account && self.store_answers);
         let players = players.map(|((_, realm), player)| (realm.clone(), *player)).collect();
         self.asked.insert(handover, self.now.mono);
@@ -269,7 +290,7 @@ impl Rig {
                     let took = self.now.mono.since(*asked);
                     assert!(took <= limits::LOGIN_DEADLINE, "answered after {took:?}");
                     let before = self.answers.insert(handover, (self.now.mono, answer));
-                    assert!(before.is_none(), "answered twice");
+                    assert!(before.is_none() && !self.queued.contains_key(&handover), "answered twice");
                 }
                 Effect::FindPlayer { handover, account, realm } => {
                     let fresh = PlayerId::random(&*self.rng);
@@ -293,6 +314,10 @@ impl Rig {
                     });
                     self.fly(Packet::Stored(Input::CeilingStored(stored)));
                 }
+                Effect::Queued { .. }
+                | Effect::HasLeft { .. }
+                | Effect::SaveTicket(_)
+                | Effect::DropTickets(_) => self.on_ticket_effect(effect),
                 Effect::GrantRefused => self.refusals += 1,
                 Effect::GrantRoundTrip { .. } | Effect::Resent => {}
             }

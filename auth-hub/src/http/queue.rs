@@ -1,0 +1,258 @@
+//! `/queue/{ticket}`: how a ticket stands, its place when its turn has come, and leaving.
+//!
+//! A ticket is of use to its owner alone: the access token must be of the account that the sealed ticket names. Invariant: a place is
+//! given by `GET /queue/{ticket}` and by nothing else, so that none is lost in a stream.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use http_body_util::channel::{Channel, Sender};
+use serde::Serialize;
+use shared_msgs::limits;
+use tracing::{Instrument as _, Span, info};
+
+use super::extract::Bearer;
+use super::handover::{HandoverReply, may_play};
+use super::problem::{Kind, Problem};
+use super::state::{HttpState, REQUEST_DEADLINE};
+use crate::accounts::Account;
+use crate::handover::{Answered, NoPlace, TicketAsk, TicketWish};
+use crate::queue::{Standing, TicketId, TicketView};
+
+/// The query parameter of a poll.
+pub(super) const WAIT_MS: &str = "wait_ms";
+/// Longest wait of a poll: the handover that may follow still fits the request.
+pub(super) const WAIT_MS_MAX: u64 = 5_000;
+const _: () = assert!(
+    REQUEST_DEADLINE.as_millis() >= limits::LOGIN_DEADLINE.as_millis() + WAIT_MS_MAX as u128,
+    "a long poll and a slow handover fit one request"
+);
+/// A stream ends after this: its client opens another, and shows its access token anew.
+const STREAM_LIFE: Duration = Duration::from_mins(10);
+/// Looks without news before a stream says that it lives.
+const QUIET_MAX: u32 = 10;
+
+/// How a ticket stands, as the client reads it.
+#[derive(Debug, Serialize, PartialEq)]
+pub(super) struct QueueReply {
+    ticket: String,
+    state: &'static str,
+    position: u32,
+    estimated_wait: Option<Wait>,
+    party: Option<Gathered>,
+    ask_again_ms: u64,
+}
+
+#[derive(Debug, Serialize, PartialEq)]
+struct Wait {
+    low_s: u64,
+    high_s: u64,
+}
+
+#[derive(Debug, Serialize, PartialEq)]
+struct Gathered {
+    here: u8,
+    size: u8,
+}
+
+impl QueueReply {
+    pub(super) fn new(state: &HttpState, account: &Account, view: &TicketView) -> Self {
+        let parts = state.parts();
+        Self::of(parts.seal.seal(account.id, view.ticket, view.issued, &*parts.rng), view)
+    }
+
+    fn of(ticket: String, view: &TicketView) -> Self {
+        let (state, party) = match view.standing {
+            Standing::Waiting => ("waiting", None),
+            Standing::Ready => ("ready", None),
+            Standing::Gathering { size, here } => ("gathering", Some(Gathered { here, size })),
+        };
+        Self {
+            ticket,
+            state,
+            position: view.position,
+            estimated_wait: view.wait.map(|wait| Wait { low_s: wait.low_s, high_s: wait.high_s }),
+            party,
+            ask_again_ms: u64::try_from(view.ask_again.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// What a handover, or a ticket, came to.
+pub(super) fn reply(state: &HttpState, account: &Account, answered: &Answered) -> Response {
+    match answered {
+        Answered::Placed(placed) => Json(HandoverReply::new(placed, state.unix())).into_response(),
+        Answered::Queued(view) => {
+            (StatusCode::ACCEPTED, Json(QueueReply::new(state, account, view))).into_response()
+        }
+        Answered::Left => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// The account that asks, and its ticket. What is no ticket of its own is none at all.
+async fn owned(state: &HttpState, Bearer(id): Bearer, text: &str) -> Result<(Account, TicketId), Problem> {
+    let face = state.parts().seal.open(text).filter(|face| face.account == id);
+    let account = state.parts().store.by_public(id).await?;
+    let account = account.ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
+    let face = face.ok_or_else(|| Problem::new(Kind::NoPlace(NoPlace::TicketUnknown)))?;
+    Ok((account, face.ticket))
+}
+
+/// How long a poll may wait; 0 when it does not say.
+fn wait(query: Option<&str>) -> Result<Duration, Problem> {
+    let mut said = query.unwrap_or_default().split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name == WAIT_MS).then_some(value)
+    });
+    let Some(value) = said.next() else { return Ok(Duration::ZERO) };
+    let ms = value.parse().ok().filter(|ms| *ms <= WAIT_MS_MAX && said.next().is_none());
+    ms.map(Duration::from_millis).ok_or_else(|| {
+        Problem::because(Kind::InvalidRequest, format!("`{WAIT_MS}` is 0 to {WAIT_MS_MAX}, once"))
+    })
+}
+
+pub(super) async fn poll(
+    State(state): State<HttpState>,
+    bearer: Bearer,
+    Path(ticket): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let wait = wait(query.as_deref())?;
+    let (account, ticket) = owned(&state, bearer, &ticket).await?;
+    may_play(&account)?;
+    let ask = |wait| {
+        let what = TicketWish::Take { name: account.display_name.to_string(), wait };
+        state.parts().desk.ask_ticket(TicketAsk { account: account.row, ticket, what })
+    };
+    let answered = tokio::select! {
+        biased;
+        // A hub that stops keeps nobody waiting: the ticket is as good at the next one.
+        () = state.parts().stopping.cancelled(), if !wait.is_zero() => ask(Duration::ZERO).await,
+        answered = ask(wait) => answered,
+    };
+    if let Ok(Answered::Placed(placed)) = &answered {
+        info!(target: "handover", account_id = %account.id, handover_id = %placed.handover, server_id = %placed.server, "ticket.used");
+    }
+    Ok(reply(&state, &account, &answered?))
+}
+
+pub(super) async fn leave(
+    State(state): State<HttpState>,
+    bearer: Bearer,
+    Path(ticket): Path<String>,
+) -> Result<Response, Problem> {
+    let (account, ticket) = owned(&state, bearer, &ticket).await?;
+    let ask = TicketAsk { account: account.row, ticket, what: TicketWish::Leave };
+    let answered = state.parts().desk.ask_ticket(ask).await?;
+    Ok(reply(&state, &account, &answered))
+}
+
+pub(super) async fn events(
+    State(state): State<HttpState>,
+    bearer: Bearer,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let (account, ticket) = owned(&state, bearer, &text).await?;
+    may_play(&account)?;
+    let permit = state.streams().clone().try_acquire_owned().map_err(|_| Problem::busy())?;
+    let first = look(&state, &account, ticket).await?;
+    let (sender, body) = Channel::<Bytes>::new(1);
+    let following = state.clone();
+    let follow = async move {
+        follow(&following, &account, &text, ticket, first, sender).await;
+        drop(permit);
+    };
+    state.parts().tasks.spawn(follow.instrument(Span::current()));
+    let kind = [(header::CONTENT_TYPE, "text/event-stream")];
+    Ok((kind, Body::new(body)).into_response())
+}
+
+/// How a ticket stands; its owner is still here.
+async fn look(state: &HttpState, account: &Account, ticket: TicketId) -> Result<TicketView, Problem> {
+    let what = TicketWish::Look { name: account.display_name.to_string() };
+    match state.parts().desk.ask_ticket(TicketAsk { account: account.row, ticket, what }).await? {
+        Answered::Queued(view) => Ok(view),
+        // Not for who only looks.
+        Answered::Placed(_) | Answered::Left => Err(Problem::new(Kind::NoPlace(NoPlace::TicketUnknown))),
+    }
+}
+
+/// Tells a client what changes, until the ticket is no more, the client has left, the hub stops or the stream's time is over.
+async fn follow(
+    state: &HttpState,
+    account: &Account,
+    text: &str,
+    ticket: TicketId,
+    first: TicketView,
+    mut out: Sender<Bytes>,
+) {
+    let mut told: Option<TicketView> = None;
+    let mut quiet = 0;
+    let mut view = first;
+    let mut pace = tokio::time::interval(state.deadlines().pace);
+    let over = tokio::time::sleep(STREAM_LIFE);
+    tokio::pin!(over);
+    loop {
+        let is_news = told.as_ref().is_none_or(|told| {
+            (told.position, told.standing, told.wait) != (view.position, view.standing, view.wait)
+        });
+        quiet = if is_news { 0 } else { quiet + 1 };
+        let said = if is_news {
+            let name = if view.standing == Standing::Ready { "ready" } else { "position" };
+            event(name, &QueueReply::of(text.to_owned(), &view))
+        } else if quiet % QUIET_MAX == 0 {
+            Bytes::from_static(b":\n\n")
+        } else {
+            Bytes::new()
+        };
+        // A client that does not read is closed by its connection, and this with it.
+        if !said.is_empty() && out.send_data(said).await.is_err() {
+            return;
+        }
+        told = Some(view);
+        tokio::select! {
+            biased;
+            () = state.parts().stopping.cancelled() => return,
+            _ = pace.tick() => {}
+            () = &mut over => return,
+        }
+        match look(state, account, ticket).await {
+            Ok(now) => view = now,
+            Err(problem) => {
+                let _ = out.send_data(event("gone", &problem.document())).await;
+                return;
+            }
+        }
+    }
+}
+
+fn event(name: &str, data: &impl Serialize) -> Bytes {
+    let data = serde_json::to_string(data).unwrap_or_default();
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_strictly_and_other_parameters_are_ignored() {
+        let ms = |query| wait(query).ok().map(|wait| wait.as_millis());
+        for (query, read) in [
+            (None, Some(0)),
+            (Some(""), Some(0)),
+            (Some("a=b&wait_ms=5000"), Some(5_000)),
+            (Some("wait_ms=5001"), None),
+            (Some("wait_ms=1&wait_ms=1"), None),
+            (Some("wait_ms"), None),
+            (Some("wait_ms=-1"), None),
+            (Some("xwait_ms=7"), Some(0)),
+        ] {
+            assert_eq!(ms(query), read, "{query:?}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Tickets: whose they are, how they are asked for, and what a stream of them says.
+
+use std::time::Duration;
+
+use super::*;
+use crate::accounts::{Account, AccountState};
+use crate::handover::TicketWish;
+use crate::queue::{Standing, TicketId, TicketView, WaitRange};
+
+fn bearer(account: &Account) -> String {
+    let token = AccessTokens::new(&[3; 32], LIFE).issue(account.id, START, &SeededRng::new(5));
+    format!("Bearer {}", token.expose())
+}
+
+fn request(method: &str, path: &str, account: &Account) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer(account));
+    request.body(Body::empty()).unwrap()
+}
+
+fn view(standing: Standing, position: u32) -> TicketView {
+    TicketView {
+        ticket: TicketId([7; 16]),
+        issued: START,
+        standing,
+        position,
+        wait: Some(WaitRange { low_s: 20, high_s: 95 }),
+        ask_again: Duration::from_secs(2),
+    }
+}
+
+/// A ticket of bob's, as a login with a full fleet gives it.
+async fn ticket(api: &TestApi) -> String {
+    api.desk.tickets.lock().unwrap().push_back(Ok(Answered::Queued(view(Standing::Waiting, 17))));
+    let reply = api.log_in("bob", PASSWORD).await;
+    assert_eq!((reply.status.as_u16(), &reply.json["handover"]), (202, &Value::Null), "{reply:?}");
+    assert!(reply.json["access_token"].is_string());
+    let queue = &reply.json["queue"];
+    let wait = json!({ "low_s": 20, "high_s": 95 });
+    assert_eq!(
+        (
+            &queue["state"],
+            &queue["position"],
+            &queue["estimated_wait"],
+            &queue["ask_again_ms"],
+            &queue["party"]
+        ),
+        (&json!("waiting"), &json!(17), &wait, &json!(2_000), &Value::Null)
+    );
+    queue["ticket"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_ticket_is_asked_for_by_its_owner_until_it_is_a_place() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let path = format!("/queue/{}", ticket(&api).await);
+    api.desk.tickets.lock().unwrap().push_back(Ok(Answered::Queued(view(Standing::Waiting, 3))));
+    let reply = api.send(request("GET", &format!("{path}?wait_ms=4000&x=y"), &bob)).await;
+    assert_eq!((reply.status.as_u16(), &reply.json["position"]), (202, &json!(3)));
+    let asks = std::mem::take(&mut *api.desk.ticket_asks.lock().unwrap());
+    let TicketWish::Take { name, wait } = &asks[0].what else { panic!("{asks:?}") };
+    assert_eq!((asks[0].account, asks[0].ticket), (bob.row, TicketId([7; 16])));
+    assert_eq!((name.as_str(), *wait), ("The bob", Duration::from_secs(4)));
+    let reply = api.send(request("GET", &path, &bob)).await;
+    assert_eq!((reply.status.as_u16(), &reply.json["token"]), (200, &json!(placed().token.expose())));
+    api.desk.tickets.lock().unwrap().push_back(Err(NoPlace::PartyBroken));
+    api.send(request("GET", &path, &bob)).await.problem(409, "party-broken");
+}
+
+#[tokio::test]
+async fn nobody_elses_ticket_is_one() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let eve = api.account("eve").await;
+    let ticket = ticket(&api).await;
+    let path = format!("/queue/{ticket}");
+    for method in ["GET", "DELETE"] {
+        api.send(request(method, &path, &eve)).await.problem(404, "ticket-unknown");
+        api.send(request(method, "/queue/made-up", &bob)).await.problem(404, "ticket-unknown");
+        let bare = Request::builder().method(method).uri(&path).body(Body::empty()).unwrap();
+        api.send(bare).await.problem(401, "access-token-invalid");
+    }
+    api.send(request("GET", &format!("{path}/events"), &eve)).await.problem(404, "ticket-unknown");
+    api.send(request("GET", &format!("{path}?wait_ms=x"), &bob)).await.problem(422, "invalid-request");
+    api.store.set_state(bob.row, AccountState::Banned).await.unwrap();
+    api.send(request("GET", &path, &bob)).await.problem(403, "banned");
+    assert!(api.desk.ticket_asks.lock().unwrap().is_empty(), "the desk heard of it");
+}
+
+#[tokio::test]
+async fn a_ticket_is_given_back() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let path = format!("/queue/{}", ticket(&api).await);
+    api.desk.tickets.lock().unwrap().push_back(Ok(Answered::Left));
+    let reply = api.send(request("DELETE", &path, &bob)).await;
+    assert_eq!((reply.status.as_u16(), reply.text.as_str()), (204, ""));
+    assert!(matches!(api.desk.ticket_asks.lock().unwrap()[0].what, TicketWish::Leave));
+}
+
+#[tokio::test]
+async fn a_party_is_asked_for_whole_or_not_at_all() {
+    let api = TestApi::start().await;
+    api.account("bob").await;
+    let ask = async |party: Value, size: Value| {
+        let body = json!({ "login": "bob", "password": PASSWORD, "party": party, "party_size": size });
+        api.post("/auth/login", &body).await
+    };
+    let key = "a".repeat(16);
+    for (party, size) in [
+        (json!(key), Value::Null),
+        (Value::Null, json!(2)),
+        (json!("short"), json!(2)),
+        (json!("a".repeat(65)), json!(2)),
+        (json!(format!("{key} ")), json!(2)),
+        (json!(key), json!(1)),
+        (json!(key), json!(17)),
+        (json!(key), json!(-2)),
+        (json!(key), json!(2.5)),
+        (json!(key), json!("2")),
+    ] {
+        ask(party, size).await.problem(422, "invalid-request");
+    }
+    assert_eq!(ask(json!(key), json!(16)).await.status, 200);
+    let asked = api.desk.asked.lock().unwrap();
+    assert_eq!(asked.len(), 1);
+    let party = asked[0].party.unwrap();
+    assert_eq!(party.size, 16);
+    assert_ne!(&party.key[..16], key.as_bytes(), "what members share is kept as its hash");
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_changes_and_how_it_ends() {
+    let quick = Deadlines { pace: Duration::from_millis(1), ..Deadlines::DEFAULT };
+    let api = TestApi::start_in_time(settings(), quick).await;
+    let bob = api.account("bob").await;
+    let path = format!("/queue/{}/events", ticket(&api).await);
+    let waiting = |position| Ok(Answered::Queued(view(Standing::Waiting, position)));
+    let ready = Ok(Answered::Queued(view(Standing::Ready, 0)));
+    let script = [waiting(9), waiting(9), waiting(8), ready, Err(NoPlace::TicketUnknown)];
+    api.desk.tickets.lock().unwrap().extend(script);
+    let reply = api.send(request("GET", &path, &bob)).await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.headers[header::CONTENT_TYPE]),
+        (200, &"text/event-stream".parse().unwrap())
+    );
+    let events: Vec<(&str, Value)> = reply
+        .text
+        .split_terminator("\n\n")
+        .map(|event| {
+            let (name, data) = event.split_once("\ndata: ").unwrap();
+            (name.strip_prefix("event: ").unwrap(), serde_json::from_str(data).unwrap())
+        })
+        .collect();
+    let names: Vec<_> = events.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["position", "position", "ready", "gone"], "{}", reply.text);
+    assert_eq!((&events[0].1["position"], &events[1].1["position"]), (&json!(9), &json!(8)));
+    assert!(path.contains(events[0].1["ticket"].as_str().unwrap()), "its own ticket");
+    assert_eq!(events[3].1["code"], "ticket-unknown");
+    assert!(
+        api.desk.ticket_asks.lock().unwrap().iter().all(|ask| matches!(ask.what, TicketWish::Look { .. }))
+    );
+}
+
+#[tokio::test]
+async fn a_hub_that_stops_ends_its_streams_and_keeps_no_poll_waiting() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let path = format!("/queue/{}", ticket(&api).await);
+    let waiting = || Ok(Answered::Queued(view(Standing::Waiting, 9)));
+    // A poll that would have waited asks once more.
+    api.desk.tickets.lock().unwrap().extend([waiting(), waiting(), waiting()]);
+    api.stopping.cancel();
+    let reply = api.send(request("GET", &format!("{path}/events"), &bob)).await;
+    assert_eq!(reply.text.matches("event:").count(), 1);
+    let reply = api.send(request("GET", &format!("{path}?wait_ms=5000"), &bob)).await;
+    assert_eq!(reply.status, 202);
+}
