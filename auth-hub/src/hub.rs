@@ -26,7 +26,9 @@ use crate::config::{Config, InvalidConfig};
 use crate::handover::core::Settings;
 use crate::handover::{DeskParts, DeskTask, Meters, fence_clock, fences_are_startable};
 use crate::heartbeat::Heartbeat;
-use crate::http::{HEAD_TIME, HttpParts, HttpSettings, HttpState, operators_router, router, serve};
+use crate::http::{
+    AnswerKeys, HEAD_TIME, HttpParts, HttpSettings, HttpState, operators_router, router, serve, watch_desk,
+};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
 use crate::mqtt::{self, Broker, BrokerConfig, BrokerHandle};
@@ -248,6 +250,7 @@ impl Hub {
         let access =
             AccessTokens::new(&keys.fleet().access_token_seed(), config.sessions.access_token_life());
         let seal = TicketSeal::new(&keys.fleet().queue_ticket_key(), keys.hub().clone());
+        let answers = AnswerKeys::new(keys.fleet());
         let heart = Heartbeat::default();
         let (desk, task) = DeskTask::new(DeskParts {
             store: store.clone(),
@@ -271,6 +274,7 @@ impl Hub {
                 desk: Arc::new(desk),
                 access,
                 seal,
+                answers,
                 clock,
                 rng,
                 metrics,
@@ -279,6 +283,7 @@ impl Hub {
             },
             HttpSettings {
                 requests_max: config.http.requests_max,
+                overload: config.overload.limits(),
                 registration_open: config.accounts.registration,
                 logins: config.throttle.logins(),
                 registrations: config.throttle.registrations(),
@@ -286,6 +291,7 @@ impl Hub {
             },
         );
         lifecycle.spawn("desk", task.run(inner.clone()));
+        lifecycle.spawn("overload", watch_desk(state.clone(), inner.clone()));
         let (soft, proxies) = (lifecycle.soft().clone(), config.http.trusted_proxies.into());
         // To the last: it shows how the hub stops.
         let operators = serve(operators, operators_router(state.clone()), Arc::new([]), inner.clone());

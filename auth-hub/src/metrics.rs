@@ -10,7 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use shared_msgs::link::LinkSender;
 use shared_msgs::net::Door;
@@ -26,6 +26,11 @@ struct ByCode {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClass {
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByRoute {
     route: &'static str,
     status: u16,
@@ -37,6 +42,9 @@ pub struct Metrics {
     registry: Registry,
     logins: Family<ByCode, Counter>,
     requests: Family<ByRoute, Counter>,
+    repeated: Counter,
+    shed: Family<ByClass, Counter>,
+    overload: Gauge,
 }
 
 impl Metrics {
@@ -46,8 +54,18 @@ impl Metrics {
         let (logins, requests) = (Family::default(), Family::default());
         registry.register("hub_logins", "Logins by their answer's code", logins.clone());
         registry.register("hub_http_requests", "HTTP requests by route and status", requests.clone());
+        let repeated = Counter::default();
+        let help = "Requests with an idempotency key that got the answer of an earlier one";
+        registry.register("hub_answers_repeated", help, repeated.clone());
+        let (shed, overload) = (Family::default(), Gauge::default());
+        registry.register(
+            "hub_shed",
+            "Requests refused for want of room, by what they were for",
+            shed.clone(),
+        );
+        registry.register("hub_overload_level", "What is refused: 0 nothing, 3 all", overload.clone());
         registry.register_collector(Box::new(LogLines));
-        Self { registry, logins, requests }
+        Self { registry, logins, requests, repeated, shed, overload }
     }
 
     /// Where other rooms register theirs, before the hub serves.
@@ -83,6 +101,26 @@ impl Metrics {
     /// A request was answered.
     pub(crate) fn request(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&ByRoute { route, status }).inc();
+    }
+
+    /// A request got the answer of an earlier one.
+    pub(crate) fn answer_repeated(&self) {
+        self.repeated.inc();
+    }
+
+    /// This class of requests is counted, and nothing of it was refused yet.
+    pub(crate) fn shed_nothing(&self, class: &'static str) {
+        let _ = self.shed.get_or_create(&ByClass { class });
+    }
+
+    /// A request of this class was refused.
+    pub(crate) fn shed(&self, class: &'static str) {
+        self.shed.get_or_create(&ByClass { class }).inc();
+    }
+
+    /// The level is this now.
+    pub(crate) fn overload_level(&self, level: u8) {
+        self.overload.set(level.into());
     }
 
     /// In the OpenMetrics text format.

@@ -184,6 +184,16 @@ impl FleetKeys {
     pub fn queue_ticket_key(&self) -> Zeroizing<[u8; 32]> {
         derive(&self.current.secret, b"handover/v1 fleet", &[b"queue-ticket"])
     }
+
+    /// Seed of the key that names requests which must not be carried out twice.
+    pub fn request_name_seed(&self) -> Zeroizing<[u8; 32]> {
+        derive(&self.current.secret, b"handover/v1 fleet", &[b"request-name"])
+    }
+
+    /// Seed of the keys that answers are sealed under while they are kept.
+    pub fn kept_answer_seed(&self) -> Zeroizing<[u8; 32]> {
+        derive(&self.current.secret, b"handover/v1 fleet", &[b"kept-answer"])
+    }
 }
 
 impl fmt::Debug for FleetKeys {
@@ -333,11 +343,17 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_of_access_tokens_is_the_fleet_keys_own() {
-        let seed = fleet().access_token_seed();
-        assert_eq!(seed, fleet().access_token_seed());
-        assert_ne!(seed, FleetKeys::generate(&SeededRng::new(2)).access_token_seed());
-        assert_ne!(seed, fleet().current.secret);
+    fn each_of_the_hubs_own_seeds_is_the_fleet_keys_and_no_other() {
+        let of = |fleet: &FleetKeys| {
+            [fleet.access_token_seed(), fleet.request_name_seed(), fleet.kept_answer_seed()]
+        };
+        let seeds = of(&fleet());
+        assert_eq!(seeds, of(&fleet()));
+        let other = of(&FleetKeys::generate(&SeededRng::new(2)));
+        let all: Vec<_> = seeds.iter().chain(&other).chain([&fleet().current.secret]).cloned().collect();
+        for (n, seed) in all.iter().enumerate() {
+            assert!(!all[..n].contains(seed), "seed {n}");
+        }
     }
 
     #[test]

@@ -150,6 +150,7 @@ pub async fn get(url: &str) -> Result<reqwest::Response, reqwest::Error> {
 pub struct HubClient {
     http: reqwest::Client,
     base: String,
+    key: Option<String>,
 }
 
 impl HubClient {
@@ -180,7 +181,13 @@ impl HubClient {
     fn build(base: &str, trust: Option<&ClientTls>, idle_max: usize) -> Result<Self, ClientError> {
         let http = http(trust).timeout(PATIENCE);
         let http = http.pool_max_idle_per_host(idle_max).build()?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), key: None })
+    }
+
+    /// One that sends this `Idempotency-Key` with everything it posts.
+    #[must_use]
+    pub fn keyed(&self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self.clone() }
     }
 
     async fn post<T: for<'de> Deserialize<'de>>(
@@ -192,6 +199,9 @@ impl HubClient {
         let mut request = self.http.post(format!("{}{path}", self.base)).json(&body);
         if let Some(token) = bearer {
             request = request.bearer_auth(token);
+        }
+        if let Some(key) = &self.key {
+            request = request.header("idempotency-key", key);
         }
         let response = request.send().await?;
         if response.status().is_success() {

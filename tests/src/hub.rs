@@ -83,6 +83,9 @@ impl TestHub {
         config.throttle.address_burst = 100_000;
         config.throttle.registration_burst = 100_000;
         config.throttle.handover_burst = 100_000;
+        // Crowds are let in, and a machine that stalls is not a desk that is late.
+        (config.overload.registrations_percent, config.overload.logins_percent) = (100, 100);
+        config.overload.desk_lag_ms = 60_000;
         change(&mut config);
         Self::start_in(dir, config).await
     }
@@ -124,6 +127,11 @@ impl TestHub {
         running.0.clone().run_to_end(Duration::from_secs(5)).await;
         (config.http.listen, config.operators.listen, config.mqtt.listen) = (http, operators, mqtt);
         Self::start_in(dir, config).await
+    }
+
+    /// The folder of its files: the database and the fleet key.
+    pub fn files(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// Where players' clients ask.

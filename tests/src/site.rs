@@ -57,6 +57,7 @@ pub fn hub_settings() -> BTreeMap<String, String> {
         ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__REGISTRATION_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__HANDOVER_BURST", "100000"),
+        ("AUTH_HUB__OVERLOAD__DESK_LAG_MS", "60000"),
         ("AUTH_HUB__LOG__FORMAT", "json"),
     ]));
     settings

@@ -320,3 +320,34 @@ async fn wrong_settings_are_named_and_nothing_starts() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_dies_over_a_login_with_a_key_says_that_it_does_not_know() -> anyhow::Result<()> {
+    let mut site = Site::new()?;
+    let mut hub = site.hub().await?;
+    hub.register("ada").await?;
+    let alpha = site.server("alpha", hub.mqtt).await?;
+    hub.saw("server.eligible", "alpha").await?;
+    let _ada = enter(&hub.ticket("ada", None).await?).await?;
+    // Her session cannot be ended, so that her next login has no answer yet.
+    alpha.process.signal("STOP").await?;
+    let keyed = hub.client.keyed("a-key-that-outlives-the-hub");
+    let asking = tokio::time::timeout(PATIENCE, keyed.login("ada", PASSWORD, None));
+    let (asked, killed) = tokio::join!(asking, async {
+        hub.process.logged_times(&[&message("grant.sent")], 2, PATIENCE).await?;
+        hub.process.kill().await
+    });
+    killed?;
+    assert!(asked?.is_err(), "it was answered");
+    alpha.process.signal("CONT").await?;
+    let hub = site.hub().await?;
+    let unknown = hub.client.keyed("a-key-that-outlives-the-hub").login("ada", PASSWORD, None).await;
+    let Err(ClientError::Problem(problem)) = unknown else { anyhow::bail!("it was answered") };
+    assert_eq!((problem.status, &*problem.code), (409, "request-in-progress"));
+    assert!(problem.retry_after_s.is_some_and(|s| (1..=15).contains(&s)), "{problem:?}");
+    // Who cannot wait takes another key.
+    hub.saw("server.eligible", "alpha").await?;
+    let ticket = hub.client.keyed("another-key-of-the-same-ada").login("ada", PASSWORD, None).await?;
+    enter(&ticket.handover.context("no handover")?).await?;
+    Ok(())
+}

@@ -225,6 +225,8 @@ variants!(
         InvalidDisplayName,
         AccessTokenInvalid,
         AccessTokenExpired,
+        IdempotencyKeyReused,
+        RequestInProgress,
         HubBusy,
         NotReady,
         Internal

@@ -17,6 +17,7 @@ mod hasher;
 mod hub_state;
 pub mod import;
 pub mod inspect;
+pub mod kept;
 pub mod passwords;
 pub mod phc;
 mod players;

@@ -103,6 +103,8 @@ pub struct Verified {
 pub struct Gauges {
     /// Checks that wait.
     pub queued: usize,
+    /// How many may.
+    pub queue_max: usize,
     /// Checks that run.
     pub in_flight: usize,
     /// Hashes computed since the start.
@@ -300,6 +302,7 @@ impl PasswordPool {
         let state = self.shared.lock();
         Gauges {
             queued: state.queue.len(),
+            queue_max: self.shared.config.queue_checks_max.get(),
             in_flight: state.in_flight,
             hashes: state.hashes,
             memory_bytes: state.warm * self.shared.config.cost.memory_bytes(),

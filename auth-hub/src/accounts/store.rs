@@ -104,7 +104,7 @@ impl Store {
 
     /// For what it counts.
     #[cfg(test)]
-    pub(super) fn writer(&self) -> &Writer {
+    pub(crate) fn writer(&self) -> &Writer {
         &self.writer
     }
 

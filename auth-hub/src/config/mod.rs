@@ -3,6 +3,7 @@
 //! Owns every key, its default and how keys relate; reads no clock, binds nothing. Invariant: a [`Config`] that came out of
 //! [`Config::load`] is valid as a whole, so that nothing starts that a later setting would stop.
 
+mod overload;
 mod placement;
 mod queue;
 mod sections;
@@ -18,6 +19,7 @@ use shared_msgs::net::{Exposed, require_guard};
 use shared_msgs::process::{ConfigError, ConfigFile, load_from};
 
 use crate::accounts::phc::PhcError;
+pub use overload::OverloadSettings;
 pub use placement::PlacementSettings;
 pub use queue::QueueSection;
 pub use sections::{
@@ -57,6 +59,8 @@ pub struct Config {
     pub passwords: PasswordSettings,
     /// How often one may try.
     pub throttle: ThrottleSettings,
+    /// What is refused first.
+    pub overload: OverloadSettings,
     /// Who may have an account.
     pub accounts: AccountSettings,
     /// Access tokens.
@@ -109,6 +113,9 @@ pub enum InvalidConfig {
     /// A bound on requests that the one on connections makes moot.
     #[error("http.connections_max must be at least http.requests_max")]
     TooFewHttpConnections,
+    /// Registrations would be let in where logins are not.
+    #[error("overload.registrations_percent must be at most overload.logins_percent")]
+    OverloadOrder,
     /// argon2 or our bounds refuse the cost.
     #[error("passwords.memory_kib, passes, lanes: {0}")]
     Cost(#[from] PhcError),
@@ -158,6 +165,7 @@ impl Config {
             queue,
             passwords,
             throttle,
+            overload,
             sessions,
             accounts: _,
             log: _,
@@ -196,6 +204,7 @@ impl Config {
         for (key, value) in throttle.numbers() {
             range(key, value, 1, u64::from(u32::MAX))?;
         }
+        overload.validate()?;
         range("sessions.access_token_life_s", sessions.access_token_life_s, 1, ACCESS_TOKEN_LIFE_S_MAX)?;
         for (key, path) in [("database.path", &database.path), ("keys.fleet_key_file", &keys.fleet_key_file)]
         {

@@ -19,6 +19,7 @@ use super::BODY_BYTES_MAX;
 use super::presence::Peer;
 use super::problem::{Kind, Problem};
 use super::routes;
+use super::shed::Class;
 use super::state::HttpState;
 
 /// The outermost layer.
@@ -106,9 +107,11 @@ fn too_large() -> Problem {
 }
 
 async fn bounded(state: &HttpState, request: Request, next: Next) -> Response {
-    match state.requests().try_acquire() {
+    // A route without a class is not bounded, and does not come here.
+    let class = routes::class_of(request.uri().path()).unwrap_or(Class::List);
+    match state.enter(class) {
         Ok(_permit) => next.run(request).await,
-        Err(_full) => Problem::busy().into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -1,16 +1,20 @@
 //! `POST /handover`: a place for somebody who has logged in before: a move, a reconnect, another try.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use shared_msgs::clock::{Mono, UnixMs};
+use shared_msgs::ids::AccountId;
 use tracing::info;
 
 use super::extract::{Bearer, Body};
 use super::fields::{Fields, Wishes};
+use super::idempotency::{Asked, IdempotencyKey, Said, once};
+use super::members;
 use super::problem::{Kind, Problem};
+use super::queue::QueueReply;
+use super::routes::HAND_OVER;
 use super::state::HttpState;
-use super::{members, queue};
 use crate::accounts::{Account, AccountState};
 use crate::handover::{Answered, HandoverRequest, Placed};
 
@@ -57,6 +61,7 @@ impl<'a> HandoverReply<'a> {
 pub(super) async fn hand_over(
     State(state): State<HttpState>,
     Bearer(id): Bearer,
+    key: IdempotencyKey,
     Body(body): Body,
 ) -> Result<Response, Problem> {
     let started = state.mono();
@@ -65,8 +70,22 @@ pub(super) async fn hand_over(
     let account = state.parts().store.by_public(id).await?;
     let account = account.ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
     may_play(&account)?;
-    let answered = place(&state, &account, wishes, started).await?;
-    Ok(queue::reply(&state, &account, &answered))
+    let admit = {
+        let state = state.clone();
+        move || count(&state, id)
+    };
+    let asked = Asked { key, account: id, route: HAND_OVER, body: &body };
+    let act = {
+        let state = state.clone();
+        async move {
+            match place(&state, &account, wishes, started).await? {
+                Answered::Placed(placed) => Said::new(&HandoverReply::new(&placed, state.unix())),
+                Answered::Queued(view) => Said::queued(&QueueReply::new(&state, &account, &view)),
+                Answered::Left => Err(Problem::new(Kind::Internal)),
+            }
+        }
+    };
+    Ok(once(&state, asked, admit, act).await?.into_response())
 }
 
 /// Refuses accounts that are shut out. Asked only of those who have proved to own it.
@@ -77,15 +96,19 @@ pub(super) fn may_play(account: &Account) -> Result<(), Problem> {
     }
 }
 
-/// Finds a place, and tells the log. An account that asks too often does not reach the desk.
+/// Counts a handover. An account that asks too often does not reach the desk.
+pub(super) fn count(state: &HttpState, account: AccountId) -> Result<(), Problem> {
+    let counted = state.handovers().attempt(account, state.mono());
+    counted.map_err(|retry_after| Problem::retry(Kind::TooManyAttempts, retry_after))
+}
+
+/// Finds a place, and tells the log.
 pub(super) async fn place(
     state: &HttpState,
     account: &Account,
     Wishes { server, regions, party }: Wishes,
     started: Mono,
 ) -> Result<Answered, Problem> {
-    let counted = state.handovers().attempt(account.id, state.mono());
-    counted.map_err(|retry_after| Problem::retry(Kind::TooManyAttempts, retry_after))?;
     let name = account.display_name.to_string();
     let request = HandoverRequest { account: account.row, name, server, regions, party };
     let result = state.parts().desk.hand_over(request).await;

@@ -4,25 +4,28 @@
 //! an account that does not exist, and one that may not play, look and cost like any other.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
+use shared_msgs::clock::Mono;
 use shared_msgs::limited;
 use tracing::{Instrument as _, Span, debug, info, warn};
 
 use super::extract::{Body, FromAddress};
 use super::fields::{Fields, Wishes};
-use super::handover::{HandoverReply, may_play, place};
+use super::handover::{HandoverReply, count, may_play, place};
+use super::idempotency::{Asked, IdempotencyKey, Said, once};
 use super::members;
 use super::problem::{Kind, Problem};
 use super::queue::QueueReply;
+use super::routes::LOG_IN;
 use super::state::HttpState;
 use crate::accounts::throttle::Verdict;
 use crate::accounts::{Account, LoginName, Password, Phc};
 use crate::handover::Answered;
+use crate::sessions::AccessToken;
 
 #[derive(Serialize)]
 struct LoginReply<'a> {
@@ -60,10 +63,11 @@ impl LoginRequest {
 pub(super) async fn login(
     State(state): State<HttpState>,
     FromAddress(address): FromAddress,
+    key: IdempotencyKey,
     Body(body): Body,
 ) -> Response {
     let result = match LoginRequest::read(&body) {
-        Ok(request) => attempt(&state, address, request).await,
+        Ok(request) => attempt(&state, address, request, key, &body).await,
         Err(problem) => Err(problem),
     };
     state.parts().metrics.login(result.as_ref().err().map_or("ok", |problem| problem.kind.code()));
@@ -76,36 +80,60 @@ pub(super) async fn login(
     })
 }
 
-async fn attempt(state: &HttpState, address: IpAddr, request: LoginRequest) -> Result<Response, Problem> {
+async fn attempt(
+    state: &HttpState,
+    address: IpAddr,
+    request: LoginRequest,
+    key: IdempotencyKey,
+    body: &[u8],
+) -> Result<Response, Problem> {
     let started = state.mono();
     let account = verify(state, address, request.login, request.password).await?;
-    info!(target: "handover", account_id = %account.id, "login.verified");
+    let id = account.id;
+    info!(target: "handover", account_id = %id, "login.verified");
     may_play(&account)?;
 
-    let access = state.parts().access.issue(account.id, state.unix(), &*state.parts().rng);
-    let placed = match request.wishes {
-        None => None,
-        Some(wishes) => match place(state, &account, wishes, started).await {
-            Ok(answered) => Some(answered),
-            Err(problem) => return Err(problem.with_access(access)),
-        },
+    let access = Arc::new(state.parts().access.issue(id, state.unix(), &*state.parts().rng));
+    let wishes = request.wishes;
+    let admit = {
+        let (state, access, wants_place) = (state.clone(), Arc::clone(&access), wishes.is_some());
+        move || if wants_place { count(&state, id).map_err(|it| it.with_access(access)) } else { Ok(()) }
     };
-    let reply = LoginReply {
+    // From here on the account is known: what the key stands for is told to nobody else.
+    let asked = Asked { key, account: id, route: LOG_IN, body };
+    let act = enter(state.clone(), account, access, wishes, started);
+    Ok(once(state, asked, admit, act).await?.into_response())
+}
+
+/// The place, if one is wanted, and the answer.
+async fn enter(
+    state: HttpState,
+    account: Account,
+    access: Arc<AccessToken>,
+    wishes: Option<Wishes>,
+    started: Mono,
+) -> Result<Said, Problem> {
+    let placed = match wishes {
+        None => None,
+        Some(wishes) => {
+            let placed = place(&state, &account, wishes, started).await;
+            Some(placed.map_err(|problem| problem.with_access(Arc::clone(&access)))?)
+        }
+    };
+    let (handover, queue) = match &placed {
+        Some(Answered::Placed(placed)) => (Some(HandoverReply::new(placed, state.unix())), None),
+        Some(Answered::Queued(view)) => (None, Some(QueueReply::new(&state, &account, view))),
+        Some(Answered::Left) | None => (None, None),
+    };
+    let say = if queue.is_some() { Said::queued } else { Said::new };
+    say(&LoginReply {
         account_id: account.id.to_string(),
         display_name: account.display_name.as_str(),
         access_token: access.expose(),
         access_token_expires_in_s: access.life.as_secs(),
-        handover: match &placed {
-            Some(Answered::Placed(placed)) => Some(HandoverReply::new(placed, state.unix())),
-            _ => None,
-        },
-        queue: match &placed {
-            Some(Answered::Queued(view)) => Some(QueueReply::new(state, &account, view)),
-            _ => None,
-        },
-    };
-    let status = if reply.queue.is_some() { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok((status, Json(reply)).into_response())
+        handover,
+        queue,
+    })
 }
 
 /// The account, if this is its password.

@@ -4,18 +4,20 @@
 //! of a request; decides nothing about accounts, passwords or places. Invariants: every answer that is not a success is a problem document
 //! (RFC 9457) with a stable code; no password, hash, token or row id reaches a log; every request ends within [`REQUEST_DEADLINE`].
 //!
-//! Log events: `login.verified`, `login.refused`, `login.answered` (target `handover`); `account.registered`, `password.upgraded`,
-//! `password.upgrade_failed`, `http.request`, `http.failed`, `http.panicked`, `http.deadline`, `http.serving`, `http.stopped` (target `http`).
+//! Log events: `login.verified`, `login.refused`, `login.answered` (target `handover`); `answer.repeated`, `answer.not_kept`, `account.registered`, `password.upgraded`,
+//! `password.upgrade_failed`, `http.request`, `http.failed`, `http.panicked`, `http.deadline`, `http.serving`, `http.stopped`, `overload.entered`, `overload.left` (target `http`).
 
 mod edge;
 mod extract;
 mod fields;
 mod handover;
 mod health;
+mod idempotency;
 mod login;
 mod members;
 mod openapi;
 mod presence;
+mod pressure;
 mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
@@ -24,6 +26,7 @@ mod register;
 mod routes;
 mod serve;
 mod servers;
+mod shed;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -32,10 +35,13 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 
+pub use idempotency::AnswerKeys;
 pub use openapi::document;
 pub use presence::Peer;
+pub use pressure::watch_desk;
 pub use problem::Kind as ProblemKind;
 pub use serve::{HEAD_TIME, serve};
+pub use shed::ShedLimits;
 pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState, REQUEST_DEADLINE};
 
 use problem::{Kind, Problem};
@@ -56,7 +62,8 @@ pub fn operators_router(state: HttpState) -> Router {
 
 fn routes_for(state: HttpState, has: fn(Audience) -> bool) -> Router {
     let routes = |is_bounded: bool| {
-        let chosen = ROUTES.iter().filter(move |route| has(route.audience) && route.is_bounded == is_bounded);
+        let chosen =
+            ROUTES.iter().filter(move |route| has(route.audience) && route.class.is_some() == is_bounded);
         chosen.fold(Router::new(), |router, route| router.route(route.path, route.service()))
     };
     let bounded = routes(true);

@@ -12,6 +12,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::idempotency::{KEPT_FOR, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN};
 use super::members::{Form, Member, Members, REGION, REGIONS};
 use super::problem::Kind;
 use super::queue::{WAIT_MS, WAIT_MS_MAX};
@@ -63,6 +64,7 @@ pub fn document() -> Value {
             "securitySchemes": {
                 "access": { "type": "http", "scheme": "bearer", "description": "`access_token` of a login." },
             },
+            "parameters": { "IdempotencyKey": idempotency_key() },
             "responses": {
                 "NotFound": refusal(&[Kind::NotFound]),
                 "MethodNotAllowed": refusal(&[Kind::MethodNotAllowed]),
@@ -92,6 +94,9 @@ fn operation(route: &Route) -> Value {
             "schema": { "type": "integer", "minimum": 0, "maximum": WAIT_MS_MAX, "default": 0 },
         }));
     }
+    if route.is_idempotent {
+        parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
+    }
     if !parameters.is_empty() {
         operation["parameters"] = json!(parameters);
     }
@@ -105,6 +110,25 @@ fn operation(route: &Route) -> Value {
         });
     }
     operation
+}
+
+fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": false,
+        "description": format!(
+            "A fresh random text for each thing that is to be done once. The same request sent again with the same key within {} s gets \
+             the same answer, with `Age`, and nothing is done twice; only successes are kept.",
+            KEPT_FOR.as_secs()
+        ),
+        "schema": {
+            "type": "string",
+            "minLength": KEY_CHARACTERS_MIN,
+            "maxLength": KEY_CHARACTERS_MAX,
+            "pattern": "^[!-~]+$",
+        },
+    })
 }
 
 /// The schema of a body, from the table that reads it.
@@ -169,7 +193,7 @@ fn member_schema(member: &Member) -> Value {
 }
 
 fn responses(route: &Route) -> Value {
-    let mut responses = Map::from_iter([(route.status.to_string(), success("Done.", route, route.gives))]);
+    let mut responses = Map::from_iter([(route.status.to_string(), success(DONE, route, route.gives))]);
     if let Some(schema) = route.queued {
         let about = "No slot is free: here is a ticket.";
         responses.insert("202".to_owned(), success(about, route, Gives::Json(schema)));
@@ -184,11 +208,21 @@ fn responses(route: &Route) -> Value {
     Value::Object(responses)
 }
 
+/// What is said of a success that is not for later.
+const DONE: &str = "Done.";
+
 fn success(about: &str, route: &Route, gives: Gives) -> Value {
     let mut success = json!({
         "description": about,
         "headers": { "Cache-Control": { "schema": { "const": route.caching } } },
     });
+    if route.is_idempotent && about == DONE {
+        success["headers"]["Age"] = json!({
+            "description": "Seconds since the first answer; only where it is given again.",
+            "required": false,
+            "schema": { "type": "integer", "minimum": 0 },
+        });
+    }
     match gives {
         Gives::Json(name) => {
             let example = schemas::reply_example(name).map(|value| json!({ "usual": { "value": value } }));

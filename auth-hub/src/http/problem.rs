@@ -4,6 +4,7 @@
 //! access token that is the client's own, stands in one.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -57,6 +58,10 @@ pub enum Kind {
     AccessTokenInvalid,
     /// The access token's time is over.
     AccessTokenExpired,
+    /// Another request has this idempotency key.
+    IdempotencyKeyReused,
+    /// The request of this idempotency key has no answer yet.
+    RequestInProgress,
     /// Some bound is reached, and nothing was done; or the request took too long.
     HubBusy,
     /// Some part of the hub is not up.
@@ -69,7 +74,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every one of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::MalformedRequest,
         Self::InvalidRequest,
         Self::BodyTooLarge,
@@ -87,6 +92,8 @@ impl Kind {
         Self::InvalidDisplayName,
         Self::AccessTokenInvalid,
         Self::AccessTokenExpired,
+        Self::IdempotencyKeyReused,
+        Self::RequestInProgress,
         Self::HubBusy,
         Self::NotReady,
         Self::Internal,
@@ -123,6 +130,8 @@ impl Kind {
             Self::InvalidDisplayName => "invalid-display-name",
             Self::AccessTokenInvalid => "access-token-invalid",
             Self::AccessTokenExpired => "access-token-expired",
+            Self::IdempotencyKeyReused => "idempotency-key-reused",
+            Self::RequestInProgress => "request-in-progress",
             Self::HubBusy => NoPlace::HubBusy.code(),
             Self::NotReady => "not-ready",
             Self::Internal => "internal",
@@ -134,9 +143,11 @@ impl Kind {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::MalformedRequest => StatusCode::BAD_REQUEST,
-            Self::InvalidRequest | Self::InvalidLogin | Self::InvalidPassword | Self::InvalidDisplayName => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::InvalidRequest
+            | Self::InvalidLogin
+            | Self::InvalidPassword
+            | Self::InvalidDisplayName
+            | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
@@ -147,7 +158,7 @@ impl Kind {
             }
             Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             Self::Banned | Self::RegistrationClosed => StatusCode::FORBIDDEN,
-            Self::LoginTaken => StatusCode::CONFLICT,
+            Self::LoginTaken | Self::RequestInProgress => StatusCode::CONFLICT,
             Self::HubBusy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoPlace(why) => match why {
@@ -185,6 +196,8 @@ impl Kind {
             Self::InvalidDisplayName => "Not a valid display name",
             Self::AccessTokenInvalid => "The access token is missing or not genuine",
             Self::AccessTokenExpired => "The access token has expired",
+            Self::IdempotencyKeyReused => "The idempotency key was used for another request",
+            Self::RequestInProgress => "The first request of this idempotency key is still under way",
             Self::HubBusy | Self::NoPlace(NoPlace::HubBusy) => "The hub is busy",
             Self::NotReady => "The hub is not ready",
             Self::Internal => "Something went wrong in the hub",
@@ -207,7 +220,7 @@ impl Kind {
     /// Whether it says when to come back.
     pub(super) const fn may_retry(self) -> bool {
         match self {
-            Self::TooManyAttempts | Self::HubBusy => true,
+            Self::TooManyAttempts | Self::RequestInProgress | Self::HubBusy => true,
             Self::NoPlace(why) => why.retry_after().is_some(),
             _ => false,
         }
@@ -225,13 +238,13 @@ impl Kind {
 }
 
 /// One problem, on its way to a client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Problem {
     pub(super) kind: Kind,
     detail: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
     handover: Option<HandoverId>,
-    access: Option<AccessToken>,
+    access: Option<Arc<AccessToken>>,
 }
 
 #[derive(Serialize)]
@@ -278,7 +291,7 @@ impl Problem {
     }
 
     /// The client keeps what it has earned, so that trying again costs no password check.
-    pub(super) fn with_access(self, access: AccessToken) -> Self {
+    pub(super) fn with_access(self, access: Arc<AccessToken>) -> Self {
         Self { access: Some(access), ..self }
     }
 
@@ -358,7 +371,7 @@ impl Problem {
             detail: self.detail.as_deref(),
             retry_after_s: self.retry_after.map(whole_seconds),
             handover_id: self.handover.map(|id| id.to_string()),
-            access_token: self.access.as_ref().map(AccessToken::expose),
+            access_token: self.access.as_ref().map(|access| access.expose()),
             access_token_expires_in_s: self.access.as_ref().map(|access| access.life.as_secs()),
         }
     }

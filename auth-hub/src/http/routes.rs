@@ -8,6 +8,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use super::members::{self, Members};
 use super::openapi;
 use super::problem::Kind;
+use super::shed::Class;
 use super::state::HttpState;
 use super::{edge, handover, health, login, queue, register, servers};
 use crate::handover::NoPlace;
@@ -56,14 +57,16 @@ pub(super) struct Route {
     pub(super) verb: Verb,
     handler: fn() -> MethodRouter<HttpState>,
     pub(super) audience: Audience,
-    /// Whether it counts among the requests that run at one time. Probes do not: a hub that is busy must still be seen.
-    pub(super) is_bounded: bool,
+    /// What it counts as among the requests that run at one time. Probes do not: a hub that is busy must still be seen.
+    pub(super) class: Option<Class>,
     /// Its name in the document, for generated clients.
     pub(super) id: &'static str,
     pub(super) about: &'static str,
     pub(super) details: &'static str,
     /// Whether it wants an access token.
     pub(super) has_bearer: bool,
+    /// Whether `Idempotency-Key` is read, by what its handler does through [`super::idempotency::once`].
+    pub(super) is_idempotent: bool,
     pub(super) asks: Option<Asks>,
     pub(super) status: u16,
     pub(super) gives: Gives,
@@ -76,6 +79,9 @@ pub(super) struct Route {
     /// What it is refused for, beside what [`Route::problems`] adds.
     own_problems: &'static [Kind],
 }
+
+pub(super) const LOG_IN: &str = "/auth/login";
+pub(super) const HAND_OVER: &str = "/handover";
 
 /// Answers hold tokens, and few of them stay true.
 pub(super) const NO_STORE: &str = "no-store";
@@ -92,6 +98,7 @@ const ON_BODIES: &[Kind] = &[
 ];
 /// A body where none belongs.
 const ON_GETS: &[Kind] = &[Kind::InvalidRequest];
+const ON_KEYS: &[Kind] = &[Kind::InvalidRequest, Kind::IdempotencyKeyReused, Kind::RequestInProgress];
 const ON_HANDOVERS: &[Kind] = &[
     Kind::Banned,
     Kind::TooManyAttempts,
@@ -132,6 +139,8 @@ impl Route {
             (hands_over, ON_HANDOVERS),
             (self.asks.is_some(), ON_BODIES),
             (self.verb != Verb::Post, ON_GETS),
+            (self.is_idempotent, ON_KEYS),
+            (self.verb == Verb::Get, ON_GETS),
             (true, ON_ALL),
         ];
         lists.into_iter().filter(|(applies, _)| *applies).flat_map(|(_, kinds)| kinds.iter().copied())
@@ -145,11 +154,12 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Post,
         handler: || post(register::register),
         audience: Audience::Clients,
-        is_bounded: true,
+        class: Some(Class::Registration),
         id: "register",
         about: "Make an account",
         details: "Anybody may, if the operator allows it.",
         has_bearer: false,
+        is_idempotent: false,
         asks: Some(Asks { members: members::REGISTER, needed: true }),
         status: 201,
         gives: Gives::Json("RegisterReply"),
@@ -166,16 +176,17 @@ pub(super) const ROUTES: &[Route] = &[
         ],
     },
     Route {
-        path: "/auth/login",
+        path: LOG_IN,
         verb: Verb::Post,
         handler: || post(login::login),
         audience: Audience::Clients,
-        is_bounded: true,
+        class: Some(Class::Login),
         id: "login",
         about: "Log in and, in the same round trip, get a place on a game server",
         details: "May take up to 15 s when game servers do not answer. When the password was right and there is no place, the problem holds \
                   an access token to go on with.",
         has_bearer: false,
+        is_idempotent: true,
         asks: Some(Asks { members: members::LOG_IN, needed: true }),
         status: 200,
         gives: Gives::Json("LoginReply"),
@@ -185,15 +196,16 @@ pub(super) const ROUTES: &[Route] = &[
         own_problems: &[Kind::InvalidCredentials],
     },
     Route {
-        path: "/handover",
+        path: HAND_OVER,
         verb: Verb::Post,
         handler: || post(handover::hand_over),
         audience: Audience::Clients,
-        is_bounded: true,
+        class: Some(Class::Handover),
         id: "handOver",
         about: "Get a new place: to reconnect, to move, or after a refusal that says so",
         details: "An older session of the same account is ended when the new server has said yes.",
         has_bearer: true,
+        is_idempotent: true,
         asks: Some(Asks { members: members::HAND_OVER, needed: false }),
         status: 200,
         gives: Gives::Json("HandoverReply"),
@@ -207,7 +219,8 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Get,
         handler: || get(queue::poll),
         audience: Audience::Clients,
-        is_bounded: true,
+        class: Some(Class::Handover),
+        is_idempotent: false,
         id: "askTicket",
         about: "Ask how a ticket stands, and take the place when its turn has come",
         details: "200 is the place; the ticket is used up. 202 says to ask again. Whose handover fails after all keeps its ticket and its \
@@ -226,7 +239,8 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Get,
         handler: || get(queue::events),
         audience: Audience::Clients,
-        is_bounded: true,
+        class: Some(Class::Handover),
+        is_idempotent: false,
         id: "followTicket",
         about: "Follow a ticket's position",
         details: "Server-sent events: `position` with a QueueReply when something has changed, at most one a second; `ready` likewise when a \
@@ -246,7 +260,8 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Delete,
         handler: || delete(queue::leave),
         audience: Audience::Clients,
-        is_bounded: true,
+        class: Some(Class::Handover),
+        is_idempotent: false,
         id: "giveTicketBack",
         about: "Leave the queue",
         details: "A party breaks up with it.",
@@ -268,12 +283,13 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Get,
         handler: || get(servers::list),
         audience: Audience::Clients,
-        is_bounded: true,
+        class: Some(Class::List),
         id: "listServers",
         about: "List the game servers",
         details: "As they last described themselves. `population` is of players in game and slots held for those on their way. The \
                   answer may be kept for a second.",
         has_bearer: false,
+        is_idempotent: false,
         asks: None,
         status: 200,
         gives: Gives::Json("ServersReply"),
@@ -287,11 +303,12 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Get,
         handler: || get(openapi::show),
         audience: Audience::Clients,
-        is_bounded: true,
+        class: Some(Class::List),
         id: "describe",
         about: "This document",
         details: "OpenAPI 3.1.",
         has_bearer: false,
+        is_idempotent: false,
         asks: None,
         status: 200,
         gives: Gives::Json("Document"),
@@ -305,11 +322,12 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Get,
         handler: || get(health::alive),
         audience: Audience::Everybody,
-        is_bounded: false,
+        class: None,
         id: "isAlive",
         about: "Whether the process answers",
         details: "Asks no other part of the hub.",
         has_bearer: false,
+        is_idempotent: false,
         asks: None,
         status: 200,
         gives: Gives::Json("Alive"),
@@ -323,11 +341,12 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Get,
         handler: || get(health::ready),
         audience: Audience::Operators,
-        is_bounded: false,
+        class: None,
         id: "isReady",
         about: "Whether the hub takes logins",
         details: "If not, `detail` names the parts that are missing: `store`, `desk`, `link`, `stopping`.",
         has_bearer: false,
+        is_idempotent: false,
         asks: None,
         status: 200,
         gives: Gives::Json("Ready"),
@@ -341,11 +360,12 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Get,
         handler: || get(health::metrics),
         audience: Audience::Operators,
-        is_bounded: false,
+        class: None,
         id: "metrics",
         about: "Numbers for graphs",
         details: "OpenMetrics.",
         has_bearer: false,
+        is_idempotent: false,
         asks: None,
         status: 200,
         gives: Gives::Text("application/openmetrics-text"),
@@ -380,4 +400,9 @@ pub(super) fn label_of(path: &str) -> &'static str {
 /// The `Cache-Control` of a success on this path.
 pub(super) fn caching_of(path: &str) -> &'static str {
     at(path).map_or(NO_STORE, |route| route.caching)
+}
+
+/// What a request for this path counts as.
+pub(super) fn class_of(path: &str) -> Option<Class> {
+    at(path).and_then(|route| route.class)
 }

@@ -12,6 +12,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::idempotency::{AnswerKeys, Running};
+use super::pressure::Pressure;
+use super::shed::{Class, ShedLimits};
 use crate::accounts::throttle::Bucket;
 use crate::accounts::{AccountThrottle, PasswordPool, Store, Throttle, ThrottleConfig};
 use crate::handover::{Answered, Desk, HandoverRequest, Refused, Snapshot, TicketAsk};
@@ -65,6 +68,8 @@ pub struct HttpParts {
     pub access: AccessTokens,
     /// Who seals tickets.
     pub seal: TicketSeal,
+    /// Who seals the answers that are kept.
+    pub answers: AnswerKeys,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// For token ids and throttle keys.
@@ -109,6 +114,8 @@ const _: () = assert!(
 pub struct HttpSettings {
     /// Requests to the API at one time; one more is refused at once.
     pub requests_max: usize,
+    /// Which of them are refused first.
+    pub overload: ShedLimits,
     /// Whether anybody may register.
     pub registration_open: bool,
     /// How often one may log in.
@@ -124,11 +131,12 @@ struct Inner {
     parts: HttpParts,
     settings: HttpSettings,
     deadlines: Deadlines,
-    requests: Semaphore,
     streams: Arc<Semaphore>,
+    pressure: Pressure,
     logins: Mutex<Throttle>,
     registrations: Mutex<Throttle>,
     handovers: Mutex<AccountThrottle>,
+    running: Running,
 }
 
 /// Shared by all requests. Cheap to clone.
@@ -143,12 +151,16 @@ impl HttpState {
 
     pub(super) fn with_deadlines(parts: HttpParts, settings: HttpSettings, deadlines: Deadlines) -> Self {
         let rng = &*parts.rng;
+        for class in Class::ALL {
+            parts.metrics.shed_nothing(class.label());
+        }
         Self(Arc::new(Inner {
             logins: Mutex::new(Throttle::new(settings.logins, rng)),
             registrations: Mutex::new(Throttle::new(settings.registrations, rng)),
             handovers: Mutex::new(AccountThrottle::new(settings.handovers)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            requests: Semaphore::new(settings.requests_max.min(Semaphore::MAX_PERMITS)),
+            pressure: Pressure::new(settings.requests_max, settings.overload),
+            running: Running::default(),
             parts,
             settings,
             deadlines,
@@ -167,9 +179,14 @@ impl HttpState {
         &self.0.deadlines
     }
 
-    /// One permit per request to the API.
-    pub(super) fn requests(&self) -> &Semaphore {
-        &self.0.requests
+    /// Who is in, and how great the pressure is.
+    pub(super) fn pressure(&self) -> &Pressure {
+        &self.0.pressure
+    }
+
+    /// Requests with an idempotency key that have no answer yet.
+    pub(super) fn running(&self) -> &Running {
+        &self.0.running
     }
 
     /// One permit per stream of events.

@@ -32,7 +32,7 @@ async fn a_hub_that_would_start_is_told_so_and_nothing_is_made() -> anyhow::Resu
         ("ok    keys.fleet_key_file: ", ["fleet.key", "private"]),
         ("ok    database.path: ", ["hub.sqlite", "no hub runs on it"]),
         ("ok    database.room: ", ["MiB free", ""]),
-        ("ok    database.content: ", ["whole", "version 1"]),
+        ("ok    database.content: ", ["whole", "version "]),
         ("ok    database.clock: ", ["not behind", ""]),
         ("ok    listen.http.listen: ", ["127.0.0.1:0", "any free port"]),
         ("ok    listen.mqtt.listen: ", ["127.0.0.1:0", "any free port"]),
@@ -66,7 +66,7 @@ async fn everything_that_would_stop_a_hub_is_found() -> anyhow::Result<()> {
     scene.overwrite("header", 0, &[0xA5; 100])?;
     scene.overwrite("page", 4_096, &[0xA5; 4_096])?;
     let later = "INSERT INTO _sqlx_migrations SELECT 999, description, installed_on, success, checksum, execution_time \
-                 FROM _sqlx_migrations";
+                 FROM _sqlx_migrations WHERE version = 1";
     sql(&scene, "newer", later).await?;
     let in_an_hour = (SystemClock::new().now().unix.0 + 3_600_000) << 16;
     sql(&scene, "ahead", &format!("INSERT OR REPLACE INTO hub_clock (id, ceiling) VALUES (1, {in_an_hour})"))
@@ -182,7 +182,7 @@ async fn a_check_beside_a_running_hub_finds_it_and_leaves_it_alone() -> anyhow::
     // After a crash the log beside the file counts, too, and stays.
     hub.kill().await?;
     let before = kept(&scene)?;
-    check(&scene, &[]).await?.found(0, "ok    database.content: ", &["whole, version 1"])?;
+    check(&scene, &[]).await?.found(0, "ok    database.content: ", &["whole, version "])?;
     ensure!(kept(&scene)? == before, "looking changes nothing");
     Ok(())
 }

@@ -6,5 +6,7 @@ mod deaths;
 mod envelopes;
 mod fleet;
 mod grants;
+mod overload;
+mod repeats;
 mod sessions;
 mod tokens;

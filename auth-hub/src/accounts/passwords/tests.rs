@@ -121,7 +121,7 @@ async fn a_full_queue_refuses_at_once_and_serves_who_waits() {
             answer
         })
         .collect();
-    assert_eq!(pool.gauges(), Gauges { queued: 3, in_flight: 2, hashes: 0, memory_bytes: 0 });
+    assert_eq!(pool.gauges(), Gauges { queued: 3, queue_max: 3, in_flight: 2, hashes: 0, memory_bytes: 0 });
     let refused = within(pool.verify(password("x"), None)).await;
     assert_eq!(refused, Err(PoolError::Busy { retry_after: RETRY_AFTER_MIN }));
     assert!(matches!(within(pool.hash(password("xxxxxxxx"))).await, Err(PoolError::Busy { .. })));
@@ -158,7 +158,7 @@ async fn a_check_whose_caller_left_is_not_made() {
     drop(gate);
     pool.verify(password("x"), None).await.unwrap();
     let memory_bytes = cheap().memory_bytes();
-    assert_eq!(pool.gauges(), Gauges { queued: 0, in_flight: 0, hashes: 1, memory_bytes });
+    assert_eq!(pool.gauges(), Gauges { queued: 0, queue_max: 8, in_flight: 0, hashes: 1, memory_bytes });
 }
 
 /// Two threads at one time, each as often as it likes, and never more than two memories.

@@ -4,7 +4,9 @@ mod connections;
 mod edge;
 mod handover;
 mod health;
+mod idempotency;
 mod login;
+mod overload;
 mod queue;
 mod register;
 
@@ -108,6 +110,10 @@ pub(super) struct FakeDesk {
     pub(super) tickets: Mutex<VecDeque<Result<Answered, NoPlace>>>,
     pub(super) ticket_asks: Mutex<Vec<TicketAsk>>,
     pub(super) asked: Mutex<Vec<HandoverRequest>>,
+    /// While there is one, handovers wait for it.
+    pub(super) holds: Mutex<Option<CancellationToken>>,
+    /// Each ask for a handover.
+    pub(super) handover_asked: Notify,
     /// `None`: answers no sooner than it is told to.
     pub(super) snapshot: Mutex<Option<Snapshot>>,
     pub(super) answer_now: Notify,
@@ -140,7 +146,14 @@ impl Handover for FakeDesk {
         let refused = self.script.lock().unwrap().pop_front();
         let scripted = refused.map(Err).or_else(|| self.tickets.lock().unwrap().pop_front());
         let answered = scripted.unwrap_or_else(|| Ok(Answered::Placed(placed())));
-        Box::pin(async move { answered.map_err(|why| Refused { handover: HANDOVER, why }) })
+        let held = self.holds.lock().unwrap().clone();
+        self.handover_asked.notify_one();
+        Box::pin(async move {
+            if let Some(held) = held {
+                held.cancelled().await;
+            }
+            answered.map_err(|why| Refused { handover: HANDOVER, why })
+        })
     }
 
     fn ask_ticket(&self, ask: TicketAsk) -> Answer<'_, Result<Answered, Refused>> {
@@ -172,6 +185,7 @@ pub(super) fn settings() -> HttpSettings {
     let bucket = |burst| Bucket { burst, refill: Duration::from_secs(10), keys_max: 100 };
     HttpSettings {
         requests_max: 8,
+        overload: crate::config::OverloadSettings::default().limits(),
         registration_open: true,
         logins: ThrottleConfig { name: bucket(3), address: bucket(20) },
         registrations: ThrottleConfig { name: bucket(5), address: bucket(4) },
@@ -187,9 +201,10 @@ pub(super) struct TestApi {
     pub(super) clock: Arc<TestClock>,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
+    pub(super) state: HttpState,
     pub(super) router: Router,
     pub(super) operators: Router,
-    _dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl TestApi {
@@ -227,6 +242,7 @@ impl TestApi {
             desk: desk.clone(),
             access: AccessTokens::new(&[3; 32], LIFE),
             seal: TicketSeal::new(&zeroize::Zeroizing::new([4; 32]), "hub-1".parse().unwrap()),
+            answers: AnswerKeys::new(&FleetKeys::generate(&SeededRng::new(3))),
             clock: clock.clone(),
             rng,
             metrics,
@@ -234,8 +250,8 @@ impl TestApi {
             stopping: stopping.clone(),
         };
         let state = HttpState::with_deadlines(parts, settings, deadlines);
-        let (router, operators) = (router(state.clone()), operators_router(state));
-        Self { store, pool, gate, desk, clock, tasks, stopping, router, operators, _dir: dir }
+        let (router, operators) = (router(state.clone()), operators_router(state.clone()));
+        Self { store, pool, gate, desk, clock, tasks, stopping, state, router, operators, dir }
     }
 
     /// An account whose password is [`PASSWORD`].
