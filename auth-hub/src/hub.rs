@@ -24,6 +24,7 @@ use crate::accounts::{PasswordPool, Store, StoreError};
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
 use crate::handover::core::Settings;
+use crate::handover::operations::Operations;
 use crate::handover::{DeskParts, DeskTask, Meters, fence_clock, fences_are_startable};
 use crate::heartbeat::Heartbeat;
 use crate::http::{
@@ -216,6 +217,17 @@ impl Hub {
     /// # Errors
     /// When the hub's own link cannot be set up.
     pub fn start(self, lifecycle: &Lifecycle) -> Result<Heartbeat, StartError> {
+        self.start_operated(lifecycle).map(|(heart, _)| heart)
+    }
+
+    /// As [`Hub::start`]; gives what operators ask through, too.
+    ///
+    /// # Errors
+    /// As [`Hub::start`].
+    pub fn start_operated(
+        self,
+        lifecycle: &Lifecycle,
+    ) -> Result<(Heartbeat, Arc<dyn Operations>), StartError> {
         let Self {
             http,
             operators,
@@ -245,7 +257,7 @@ impl Hub {
             (Arc::clone(&operators.door), None),
             (Arc::clone(broker_handle.door()), mqtt_tls),
         ]);
-        metrics.watch_broker(broker_handle);
+        metrics.watch_broker(broker_handle.clone());
         metrics.watch_link(link.clone());
         let access =
             AccessTokens::new(&keys.fleet().access_token_seed(), config.sessions.access_token_life());
@@ -266,7 +278,11 @@ impl Hub {
             events,
             heart: heart.clone(),
             tasks: lifecycle.tasks().clone(),
+            revoke: Box::new(move |server, lowest| {
+                broker_handle.revoke(server, lowest);
+            }),
         });
+        let operations: Arc<dyn Operations> = Arc::new(desk.clone());
         let state = HttpState::new(
             HttpParts {
                 store: store.clone(),
@@ -303,7 +319,7 @@ impl Hub {
             drop(sole);
             info!(target: "handover", "hub.stopped");
         });
-        Ok(heart)
+        Ok((heart, operations))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the game is told of its own accord.
 //!
-//! Owns a bounded queue. A game that does not read it loses `Kick`, `Voided` and `Link` events once it is full, counted by
+//! Owns a bounded queue. A game that does not read it loses `Kick`, `Voided`, `Notice` and `Link` events once it is full, counted by
 //! [`Events::dropped`]: each slot tells of its own end all the same ([`PlayerSlot::kicked`](crate::PlayerSlot::kicked)), and
-//! the link's state can be asked. Invariant: `Drain`, `Superseded` and `Closed` always find room.
+//! the link's state can be asked. Invariant: `Drain`, `Undrain`, `Superseded` and `Closed` always find room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +43,7 @@ pub enum CloseReason {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Save this player's session and drop its slot.
     Kick {
@@ -67,6 +67,13 @@ pub enum Event {
     Drain {
         /// When the last session is voided; `None`: never.
         within: Option<Duration>,
+    },
+    /// The hub took a drain back: players come again. Who was kicked for it still goes.
+    Undrain,
+    /// The operators say something to everybody in game: show it.
+    Notice {
+        /// At most 512 bytes.
+        text: String,
     },
     /// The hub came or went.
     Link(LinkState),
@@ -119,8 +126,8 @@ pub(crate) fn channel() -> (EventSender, Events) {
 impl EventSender {
     pub(crate) fn tell(&self, event: Event) {
         let is_rare = match event {
-            Event::Kick { .. } | Event::Voided { .. } | Event::Link(_) => false,
-            Event::Drain { .. } | Event::Superseded { .. } | Event::Closed(_) => true,
+            Event::Kick { .. } | Event::Voided { .. } | Event::Notice { .. } | Event::Link(_) => false,
+            Event::Drain { .. } | Event::Undrain | Event::Superseded { .. } | Event::Closed(_) => true,
         };
         let has_room = is_rare || self.queue.capacity() > RESERVED;
         if !has_room || self.queue.try_send(event).is_err() {

@@ -22,6 +22,8 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, HandoverId, TokenHash};
@@ -36,6 +38,9 @@ use ledger::Ledger;
 use marks::{Closed, Marks};
 use pulse::Pulse;
 pub use types::{DrainReport, Effect, GateConfig, Input, Refused, SlotId, Ticket, Timing, Welcome};
+
+/// Notices that are remembered: the hub says each again for half a minute at most.
+const NOTICES_MAX: usize = 64;
 
 /// One transition, as tests and operators see it: always target `handover`, the server's id, and the event's name as message.
 macro_rules! note {
@@ -57,8 +62,10 @@ use note_limited;
 pub struct Gate {
     config: GateConfig,
     state: ServerState,
+    /// What the game last said; what holds again after a drain.
+    wished: ServerState,
     load_percent: u8,
-    /// Set for good once nobody new is taken: what those who come are told.
+    /// Set while nobody new is taken: what those who come are told.
     closing: Option<Code>,
     drain: Option<Drain>,
     ledger: Ledger,
@@ -68,6 +75,8 @@ pub struct Gate {
     pulse: Pulse,
     deadlines: Deadlines,
     ignored: u64,
+    /// Notices that the players have had, the oldest first.
+    noticed: VecDeque<u64>,
     out: Vec<Effect>,
 }
 
@@ -75,6 +84,8 @@ pub struct Gate {
 #[derive(Default)]
 struct Drain {
     limit: Option<Mono>,
+    /// The process is about to stop.
+    is_final: bool,
     report: DrainReport,
 }
 
@@ -90,6 +101,7 @@ impl Gate {
     pub fn new(config: GateConfig) -> Self {
         Self {
             state: config.state,
+            wished: config.state,
             load_percent: 0,
             closing: None,
             drain: None,
@@ -100,6 +112,7 @@ impl Gate {
             pulse: Pulse::new(config.timing.status_beat),
             deadlines: Deadlines::default(),
             ignored: 0,
+            noticed: VecDeque::new(),
             out: Vec::new(),
             config,
         }
@@ -116,6 +129,7 @@ impl Gate {
             Input::SetState(state) => self.on_set_state(state, now),
             Input::SetLoad(percent) => self.on_set_load(percent),
             Input::Drain { within } => self.on_drain(within, now),
+            Input::Retire { within } => self.on_retire(within, now),
             Input::Link { up } => self.pulse.link(up),
             Input::Close => self.on_close(now),
             Input::Tick => {}
@@ -166,7 +180,7 @@ impl Gate {
                     }
                 }
                 Due::Void(slot) => self.void(slot, now),
-                Due::DrainKick(limit) => self.kick_all(Code::ServerDraining, limit),
+                Due::DrainKick(limit) => self.on_drain_kick(limit),
             }
         }
     }
@@ -187,11 +201,14 @@ impl Gate {
             }
             Order::Roster { request } => self.on_roster(request),
             Order::Superseded { by } => self.on_superseded(by, now),
+            Order::Undrain => self.on_undrain(),
+            Order::Notice { id, text } => self.on_notice(id, text),
         }
     }
 
     fn on_set_state(&mut self, state: ServerState, now: Now) {
-        if self.closing.is_some() || self.state == state {
+        // Said again, as with each new load, it is no new wish: a drain that was taken back does not begin anew.
+        if std::mem::replace(&mut self.wished, state) == state || self.closing.is_some() {
             return;
         }
         if state == ServerState::Draining {
@@ -200,6 +217,20 @@ impl Gate {
             self.state = state;
             self.pulse.want();
         }
+    }
+
+    /// Each notice is shown once, however often it comes.
+    fn on_notice(&mut self, id: u64, text: String) {
+        if !self.noticed.contains(&id) {
+            if self.noticed.len() == NOTICES_MAX {
+                self.noticed.pop_front();
+            }
+            self.noticed.push_back(id);
+            note!(self, info, "notice.shown", notice = id);
+            self.out.push(Effect::Notice { text });
+        }
+        let stamp = self.stamp(false);
+        self.send(ServerMessage::Noticed { stamp, id });
     }
 
     fn on_set_load(&mut self, percent: u8) {

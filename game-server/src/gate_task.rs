@@ -12,7 +12,7 @@ use shared_msgs::clock::{Clock, Mono};
 use shared_msgs::codes::Code;
 use shared_msgs::link::LinkEvent;
 use shared_msgs::messages::ServerState;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Inbox, Outbound};
@@ -28,10 +28,27 @@ const LOOK_MAX: Duration = Duration::from_millis(100);
 /// How long the link may take to say what is left and goodbye; it bounds itself below this.
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
 
+/// The hub took the drain back before it was over: the server takes players again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the hub took the drain back; the server takes players again")]
+pub struct Undrained;
+
+/// Where the end of a drain is told.
+pub(crate) type Drained = oneshot::Sender<Result<DrainReport, Undrained>>;
+
 /// What the SDK's handles ask.
 pub(crate) enum Command {
-    Arrive { ticket: Ticket, token: String, answers: mpsc::Sender<Answer> },
-    Drain { within: Option<Duration> },
+    Arrive {
+        ticket: Ticket,
+        token: String,
+        answers: mpsc::Sender<Answer>,
+    },
+    /// With a promise that is answered when it is over, or taken back.
+    Drain {
+        within: Option<Duration>,
+        is_final: bool,
+        done: Drained,
+    },
     Shutdown,
 }
 
@@ -64,8 +81,8 @@ pub(crate) struct GateTask {
 pub(crate) struct Waiting {
     clients: BTreeMap<Ticket, mpsc::Sender<Answer>>,
     slots: BTreeMap<SlotId, watch::Sender<SlotState>>,
-    /// A drain is final, so there is one report, for everybody who asks.
-    pub(crate) drained: watch::Sender<Option<DrainReport>>,
+    /// Who waits for the end of a drain.
+    drains: Vec<Drained>,
     is_superseded: bool,
     is_link_gone: bool,
     is_link_up: bool,
@@ -140,7 +157,11 @@ impl GateTask {
                 self.waiting.clients.insert(ticket, answers);
                 self.handle(Input::Arrive { ticket, token });
             }
-            Command::Drain { within } => self.handle(Input::Drain { within }),
+            Command::Drain { within, is_final, done } => {
+                self.waiting.drains.retain(|waiting| !waiting.is_closed());
+                self.waiting.drains.push(done);
+                self.handle(if is_final { Input::Retire { within } } else { Input::Drain { within } });
+            }
             Command::Shutdown => {}
         }
     }
@@ -219,8 +240,13 @@ impl GateTask {
                 self.events.tell(Event::Drain { within: deadline.map(|deadline| deadline.since(now)) });
             }
             Effect::Drained(report) => {
-                self.waiting.drained.send_replace(Some(report));
+                self.tell_drained(Ok(report));
             }
+            Effect::Undrained => {
+                self.tell_drained(Err(Undrained));
+                self.events.tell(Event::Undrain);
+            }
+            Effect::Notice { text } => self.events.tell(Event::Notice { text }),
             Effect::Superseded { by } => {
                 self.waiting.is_superseded = true;
                 self.waiting.is_link_up = false;
@@ -228,6 +254,13 @@ impl GateTask {
                 self.stop_link.cancel();
                 self.events.tell(Event::Superseded { by });
             }
+        }
+    }
+
+    /// Each of them may have stopped waiting.
+    fn tell_drained(&mut self, how: Result<DrainReport, Undrained>) {
+        for waiting in self.waiting.drains.drain(..) {
+            let _ = waiting.send(how);
         }
     }
 

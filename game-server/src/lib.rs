@@ -50,7 +50,7 @@ mod token_cache;
 pub use config::{BrokerLogin, Config, ConfigError};
 pub use events::{CloseReason, EVENTS_MAX, Event, Events, LinkState};
 pub use gate::{DrainReport, SlotId, Timing};
-pub use sdk::{Environment, GameServer, StartError};
+pub use sdk::{Environment, GameServer, StartError, Undrained};
 pub use shared_msgs::net::tls;
 pub use slot::{Ending, Hello, PlayerSlot, Progress, Redeeming, Refusal};
 pub use stats::Snapshot;

@@ -15,7 +15,7 @@ use shared_msgs::limits;
 use shared_msgs::link::{self, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
 use shared_msgs::messages::{Occupancy, ServerState};
 use shared_msgs::token::TokenTag;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -24,6 +24,7 @@ use crate::bus::{BusSession, Inbox, Outbound};
 use crate::config::{Config, ConfigError};
 use crate::events::{self, CloseReason, Event, EventSender, Events, LinkState};
 use crate::gate::{DrainReport, Gate, GateConfig, Ticket};
+pub use crate::gate_task::Undrained;
 use crate::gate_task::{COMMANDS_MAX, Command, GateTask, Waiting, Wishes};
 use crate::slot::{Answer, Departure, Hello, PlayerSlot, Redeeming, Refusal};
 use crate::stats::{Snapshot, Stats};
@@ -54,7 +55,6 @@ struct Shared {
     departures: mpsc::UnboundedSender<Departure>,
     tickets: AtomicU64,
     stats: Arc<Stats>,
-    drained: watch::Receiver<Option<DrainReport>>,
     /// For its counters.
     link: LinkSender,
     closed: CancellationToken,
@@ -92,7 +92,7 @@ impl GameServer {
         let (event_sender, events) = events::channel();
         let waiting = Waiting::default();
         let stats = Arc::new(Stats::new(config.max_players, config.state));
-        let (drained, closed) = (waiting.drained.subscribe(), CancellationToken::new());
+        let closed = CancellationToken::new();
         let (server, abandoned) = (config.server_id().clone(), departures.0.clone());
         let engine = Engine {
             config,
@@ -114,18 +114,8 @@ impl GameServer {
         })?;
         let link = starting.recv().map_err(|_| std::io::Error::other("it ended at once"))??;
         let tickets = AtomicU64::new(0);
-        let shared = Shared {
-            server,
-            boot,
-            commands,
-            wishes,
-            departures: abandoned,
-            tickets,
-            stats,
-            drained,
-            link,
-            closed,
-        };
+        let shared =
+            Shared { server, boot, commands, wishes, departures: abandoned, tickets, stats, link, closed };
         Ok((Self(Arc::new(shared)), events))
     }
 
@@ -159,7 +149,8 @@ impl GameServer {
         Redeeming::new(ticket, hello, answers, departures)
     }
 
-    /// Whether the server takes players. A drain is final: nothing undoes it.
+    /// Whether the server takes players. A drain is not undone by it: only the hub takes one back, and then what was last said here holds
+    /// (online, if that was the drain itself).
     pub fn set_state(&self, state: ServerState) {
         self.0.wishes.send_modify(|wishes| wishes.state = state);
     }
@@ -226,11 +217,23 @@ impl GameServer {
 
     /// Takes nobody new; who waits is refused, players may finish. Sessions that are left are kicked in time to save before
     /// the limit, and voided at it. Resolves when nobody is left, so by the limit at the latest.
-    pub async fn drain(&self, limit: Duration) -> DrainReport {
-        let _ = self.0.commands.send(Command::Drain { within: Some(limit) }).await;
-        let mut drained = self.0.drained.clone();
+    ///
+    /// # Errors
+    /// [`Undrained`] when the hub takes the drain back first: players come again, and a limit does not hold any more.
+    pub async fn drain(&self, limit: Duration) -> Result<DrainReport, Undrained> {
+        self.drain_until(limit, false).await
+    }
+
+    /// As [`GameServer::drain`], before the process stops: the hub cannot take it back.
+    pub async fn retire(&self, limit: Duration) -> DrainReport {
+        self.drain_until(limit, true).await.unwrap_or_default()
+    }
+
+    async fn drain_until(&self, limit: Duration, is_final: bool) -> Result<DrainReport, Undrained> {
+        let (done, ended) = oneshot::channel();
+        let _ = self.0.commands.send(Command::Drain { within: Some(limit), is_final, done }).await;
         // A server that is gone has nobody left.
-        drained.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default()
+        ended.await.unwrap_or(Ok(DrainReport::default()))
     }
 
     /// Answers who waits, voids who is left (drain first), tells the hub, closes the link. Resolves when all that is done.

@@ -23,6 +23,7 @@ use shared_msgs::net::tls::{ClientTls, ServerTls};
 use shared_msgs::net::{self, Door, DoorConfig, Listener, require_guard};
 use shared_msgs::process::{ExitReason, Lifecycle, descriptors};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{CloseReason, Environment, Event, Events, GameServer};
@@ -33,6 +34,9 @@ use world::PlayerHandler;
 pub const EXIT_SUPERSEDED: u8 = 3;
 /// What a stop may take beyond the drain: closing the link, and the last words to clients.
 const STOP_SLACK: Duration = Duration::from_secs(5);
+
+/// Notices that a connection may have to write yet; of more than that it misses the oldest.
+const NOTICES_MAX: usize = 16;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,9 +153,11 @@ impl ReferenceServer {
     /// Serves until it is stopped, then drains. A drain that the hub orders takes nobody new, and leaves the process to its operator.
     pub async fn run(self, lifecycle: Lifecycle) -> Outcome {
         let Self { listener, metrics, game, events, drain, handler, .. } = self;
+        let (notices, _) = broadcast::channel(NOTICES_MAX);
         // Who comes during a drain is told so; the listener stops after it.
         let stop = CancellationToken::new();
-        let context = connection::Context { game: game.clone(), handler, stop: stop.clone() };
+        let context =
+            connection::Context { game: game.clone(), handler, notices: notices.clone(), stop: stop.clone() };
         let soft = lifecycle.soft().clone();
         if let Some(metrics) = metrics {
             let door = (Arc::clone(&listener.door), listener.tls.clone());
@@ -164,7 +170,7 @@ impl ReferenceServer {
         lifecycle.spawn("listener", listener.run(lifecycle.tasks().clone(), stop.clone(), serve));
         let (end, mut ended) = tokio::sync::oneshot::channel();
         lifecycle.spawn("game", async move {
-            let reason = play(&game, events, &soft, drain).await;
+            let reason = play(&game, events, &notices, &soft, drain).await;
             // From here on, tasks that end were asked to.
             soft.cancel();
             stop.cancel();
@@ -202,6 +208,7 @@ fn bind(
 async fn play(
     game: &GameServer,
     mut events: Events,
+    notices: &broadcast::Sender<Arc<str>>,
     soft: &CancellationToken,
     drain: Duration,
 ) -> CloseReason {
@@ -213,17 +220,20 @@ async fn play(
         match event {
             Some(Event::Closed(reason)) => return reason,
             None => return CloseReason::TaskDied,
+            // With nobody in game there is nobody to hear it.
+            Some(Event::Notice { text }) => drop(notices.send(text.into())),
             // Connections hear of their kicks from their slots; the gate logs the rest.
             Some(
                 Event::Kick { .. }
                 | Event::Voided { .. }
                 | Event::Drain { .. }
+                | Event::Undrain
                 | Event::Link(_)
                 | Event::Superseded { .. },
             ) => {}
         }
     }
-    let report = game.drain(drain).await;
+    let report = game.retire(drain).await;
     tracing::info!(target: "handover", left = report.left, voided = report.voided, "drain.done");
     CloseReason::Shutdown
 }

@@ -76,6 +76,11 @@ pub enum ServerFrame {
         /// Milliseconds left.
         save_within_ms: u32,
     },
+    /// The operators say something to everybody in game: show it.
+    Notice {
+        /// At most [`limits::NOTICE_BYTES_MAX`] bytes.
+        text: String,
+    },
 }
 
 impl ServerFrame {
@@ -122,9 +127,16 @@ impl Frame for ClientFrame {
 }
 
 impl Frame for ServerFrame {
-    const TAGS: u32 = 5;
+    const TAGS: u32 = 6;
     fn is_within_limits(&self) -> bool {
-        true
+        match self {
+            Self::Notice { text } => text.len() <= limits::NOTICE_BYTES_MAX,
+            Self::Welcome { .. }
+            | Self::Delayed { .. }
+            | Self::Refused { .. }
+            | Self::App(_)
+            | Self::Ending { .. } => true,
+        }
     }
 }
 

@@ -21,6 +21,10 @@ pub const TOKEN_TEXT_BYTES_MAX: usize = 80;
 pub const APP_DATA_BYTES_MAX: usize = 1024;
 /// A client's build name.
 pub const BUILD_BYTES_MAX: usize = 64;
+/// What an operator says to players at once.
+pub const NOTICE_BYTES_MAX: usize = 512;
+/// For so long a hub sends a notice again to a server that has not answered it.
+pub const NOTICE_LIFE: Duration = Duration::from_secs(30);
 /// One frame of the game link, its 4-byte length not counted.
 pub const FRAME_BYTES_MAX: usize = 4096;
 /// Endpoints in a status.
@@ -102,5 +106,6 @@ const _: () = {
         APP_DATA_BYTES_MAX + BUILD_BYTES_MAX + TOKEN_TEXT_BYTES_MAX + 64 < FRAME_BYTES_MAX,
         "a hello fits"
     );
+    assert!(NOTICE_BYTES_MAX + 64 < FRAME_BYTES_MAX, "a notice fits a frame");
     assert!(PARKED_MIN >= 64, "small servers park too");
 };

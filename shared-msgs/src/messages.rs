@@ -3,13 +3,16 @@
 //! Nothing here depends on order or on exactly-once delivery: every message is idempotent by (boot, rev), token hash or fence.
 //! Every message names the game server's boot; every message of a server carries its occupancy.
 
-use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 use crate::codes::Code;
 use crate::ids::{BootId, Fence, HandoverId, HubId, PlayerId, Realm, TokenHash};
 use crate::limits;
+
+mod roster;
+
+pub use roster::{EntryKind, RosterDigest, RosterEntry};
 
 /// A message type that travels in batches.
 pub trait Message: Serialize + for<'de> Deserialize<'de> {
@@ -91,61 +94,6 @@ pub struct ProbeEcho {
     pub hub: HubId,
     /// The greatest number seen from it.
     pub n: u64,
-}
-
-/// Whether a roster entry is a promise or a player.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum EntryKind {
-    /// Granted, not redeemed.
-    Held,
-    /// In game.
-    Live,
-}
-
-/// One player's grant or session on a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RosterEntry {
-    /// The token it came by.
-    pub hash: TokenHash,
-    /// Whose it is.
-    pub player: PlayerId,
-    /// Its place in the order of the account's handovers.
-    pub fence: Fence,
-    /// Promise or player.
-    pub kind: EntryKind,
-}
-
-/// Tells whether two rosters are the same without sending them: equal digests, equal rosters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RosterDigest {
-    /// How many entries.
-    pub count: u32,
-    /// XOR over the entries of SHA-256(player ∥ fence ∥ kind).
-    pub xor: [u8; 32],
-}
-
-impl RosterDigest {
-    fn toggle(&mut self, entry: &RosterEntry) {
-        let mut input = [0; 27];
-        input[..16].copy_from_slice(&entry.player.0);
-        input[16..24].copy_from_slice(&entry.fence.hlc.to_be_bytes());
-        input[24..26].copy_from_slice(&entry.fence.hub.to_be_bytes());
-        input[26] = entry.kind as u8;
-        let sum = digest::digest(&digest::SHA256, &input);
-        self.xor.iter_mut().zip(sum.as_ref()).for_each(|(x, s)| *x ^= s);
-    }
-
-    /// Counts an entry in.
-    pub fn add(&mut self, entry: &RosterEntry) {
-        self.toggle(entry);
-        self.count += 1;
-    }
-
-    /// Takes an entry out that was counted in.
-    pub fn remove(&mut self, entry: &RosterEntry) {
-        self.toggle(entry);
-        self.count = self.count.saturating_sub(1);
-    }
 }
 
 /// Full status: every beat, and at once on change.
@@ -239,6 +187,13 @@ pub enum ServerMessage {
         /// Held grants included.
         entries: Vec<RosterEntry>,
     },
+    /// Answer to a `notice`: the players have it, or had it before.
+    Noticed {
+        /// How the server stands.
+        stamp: Stamp,
+        /// As in the `notice`.
+        id: u64,
+    },
 }
 
 impl ServerMessage {
@@ -251,13 +206,14 @@ impl ServerMessage {
             | Self::Ended { stamp, .. }
             | Self::Joined { stamp, .. }
             | Self::Left { stamp, .. }
-            | Self::RosterPage { stamp, .. } => stamp.boot,
+            | Self::RosterPage { stamp, .. }
+            | Self::Noticed { stamp, .. } => stamp.boot,
         }
     }
 }
 
 impl Message for ServerMessage {
-    const VARIANTS: u32 = 7;
+    const VARIANTS: u32 = 8;
     fn is_within_limits(&self) -> bool {
         match self {
             Self::Status(status) => {
@@ -277,7 +233,11 @@ impl Message for ServerMessage {
             Self::RosterPage { entries, page, pages, .. } => {
                 entries.len() <= limits::ROSTER_PAGE_ENTRIES_MAX && page < pages
             }
-            Self::Gone { .. } | Self::GrantReply { .. } | Self::Joined { .. } | Self::Left { .. } => true,
+            Self::Gone { .. }
+            | Self::GrantReply { .. }
+            | Self::Joined { .. }
+            | Self::Left { .. }
+            | Self::Noticed { .. } => true,
         }
     }
 }
@@ -343,6 +303,15 @@ pub enum Order {
         /// The newer one.
         by: BootId,
     },
+    /// Take players again: whoever ordered the drain takes it back. One that the server will not take back is not changed by it.
+    Undrain,
+    /// Say this to every player in game, once for each id.
+    Notice {
+        /// Drawn at random.
+        id: u64,
+        /// At most [`limits::NOTICE_BYTES_MAX`] bytes.
+        text: String,
+    },
 }
 
 /// Hub → server. Ignored by any other boot than the one it names.
@@ -364,9 +333,12 @@ impl Message for HubMessage {
         match order {
             Order::Grant(grant) => grant.name.len() <= limits::DISPLAY_NAME_BYTES_MAX,
             Order::End(end) => end.hashes.len() <= limits::END_HASHES_MAX,
-            Order::Probe { .. } | Order::Drain { .. } | Order::Roster { .. } | Order::Superseded { .. } => {
-                true
-            }
+            Order::Notice { text, .. } => text.len() <= limits::NOTICE_BYTES_MAX,
+            Order::Probe { .. }
+            | Order::Drain { .. }
+            | Order::Roster { .. }
+            | Order::Superseded { .. }
+            | Order::Undrain => true,
         }
     }
 }

@@ -15,9 +15,9 @@ pub const EVENTS_FILTER: &str = "handover/v1/servers/+/events";
 pub enum Topic {
     /// Server → hub: full status; also the last will.
     Status(ServerId),
-    /// Server → hub: grant replies, ended, joined, left, roster pages.
+    /// Server → hub: grant replies, ended, joined, left, roster pages, noticed.
     Events(ServerId),
-    /// Hub → server: probe, grant, end, drain, roster request, skew, superseded.
+    /// Hub → server: probe, grant, end, drain, undrain, notice, roster request, skew, superseded.
     Inbox(ServerId),
     /// Hub → itself: is the router alive?
     Canary(HubId),

@@ -35,6 +35,7 @@ SERVER = {
     2: ("refused", [("code", STRING), ("retry", RETRY), ("handover", OPTION_ID)]),
     3: ("app", [("data", BYTES)]),
     4: ("ending", [("code", STRING), ("save_within_ms", U32)]),
+    5: ("notice", [("text", STRING)]),
 }
 RETRIES = {0: "never", 1: "same-token", 2: "new-handover"}
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use auth_hub::accounts::AccountRow;
 use auth_hub::config::Config;
+use auth_hub::handover::operations::Operations;
 use auth_hub::hub::{Environment, Hub};
 use auth_hub::mqtt::{BrokerHandle, BrokerStats};
 use shared_msgs::clock::SystemClock;
@@ -34,6 +36,7 @@ pub struct TestHub {
     operators: SocketAddr,
     mqtt: SocketAddr,
     broker: Edge,
+    operations: Arc<dyn Operations>,
     client: HubClient,
 }
 
@@ -99,9 +102,9 @@ impl TestHub {
         let running = Stop(lifecycle.clone());
         let (http, operators, mqtt) = (hub.http_addr(), hub.operators_addr(), hub.mqtt_addr());
         let broker = Edge(hub.broker());
-        hub.start(&lifecycle)?;
+        let (_, operations) = hub.start_operated(&lifecycle)?;
         let client = HubClient::new(format!("http://{http}"))?;
-        Ok(Self { dir, config, clock, running, http, operators, mqtt, broker, client })
+        Ok(Self { dir, config, clock, running, http, operators, mqtt, broker, operations, client })
     }
 
     /// Stops and starts again on the same ports with the same files, as a new process would: everything else is forgotten.
@@ -202,6 +205,16 @@ impl TestHub {
         self.broker.0.stats()
     }
 
+    /// What operators ask.
+    pub fn operations(&self) -> &dyn Operations {
+        &*self.operations
+    }
+
+    /// The account that was registered as the `n`th, from 1: a fresh database numbers them.
+    pub fn account(&self, n: i64) -> AccountRow {
+        AccountRow::from_raw(n)
+    }
+
     /// A player's view of it.
     pub fn client(&self) -> &HubClient {
         &self.client
@@ -217,8 +230,16 @@ impl TestHub {
     /// # Errors
     /// When the fleet key file is not what the hub wrote.
     pub fn server_key(&self, server: &ServerId) -> anyhow::Result<Zeroizing<String>> {
+        self.server_key_of(server, 1)
+    }
+
+    /// The same, of another generation.
+    ///
+    /// # Errors
+    /// As [`TestHub::server_key`].
+    pub fn server_key_of(&self, server: &ServerId, generation: u32) -> anyhow::Result<Zeroizing<String>> {
         let text = Zeroizing::new(std::fs::read_to_string(&self.config.keys.fleet_key_file)?);
-        Ok(FleetKeys::parse(&text)?.server_key(server, 1).to_line())
+        Ok(FleetKeys::parse(&text)?.server_key(server, generation).to_line())
     }
 
     /// Makes an account with [`PASSWORD`].

@@ -228,6 +228,11 @@ impl TestServer {
         events::log().wait(mark, "server.eligible", &[("server_id", self.id.as_str())]).await;
     }
 
+    /// Before it was started.
+    pub fn born(&self) -> Mark {
+        self.born
+    }
+
     /// Its name.
     pub fn id(&self) -> &ServerId {
         &self.id

@@ -202,6 +202,8 @@ variants!(
         PartyIncomplete,
         PartyBroken,
         PartyMismatch
+        Kicked,
+        Banned
     ]
 );
 variants!(
@@ -264,6 +266,7 @@ fn the_limits_are_the_codes() {
         bytes(limits::MESSAGE_BYTES_MAX),
         bytes(limits::ROSTER_PAGE_ENTRIES_MAX),
         bytes(limits::END_HASHES_MAX),
+        bytes(limits::NOTICE_BYTES_MAX),
         bytes(limits::PROBE_ECHOES_MAX),
         limits::PLAYERS_PER_SERVER_MAX.to_string(),
         limits::PARKED_MIN.to_string(),

@@ -6,7 +6,7 @@ use shared_msgs::ids::{PlayerId, Realm};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
-use super::account::AccountRow;
+use super::account::{AccountRow, AccountState};
 use super::store::{Store, StoreError, id_bytes};
 
 /// Ids looked up by one query.
@@ -21,6 +21,26 @@ impl Store {
         let sql = "SELECT realm, player_id FROM players WHERE account = $1 ORDER BY realm";
         let rows = sqlx::query(sql).bind(account.raw()).fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok((realm(row)?, player(row)?))).collect()
+    }
+
+    /// As [`Store::players_of`], of an account that may play now; `None` of one that may not.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn players_who_may_play(
+        &self,
+        account: AccountRow,
+    ) -> Result<Option<Vec<(Realm, PlayerId)>>, StoreError> {
+        let sql = "SELECT a.state, p.realm, p.player_id FROM accounts a \
+                   LEFT JOIN players p ON p.account = a.id WHERE a.id = $1 ORDER BY p.realm";
+        let rows = sqlx::query(sql).bind(account.raw()).fetch_all(&self.readers).await?;
+        let state = rows.first().map(|row| row.try_get::<&str, _>("state")).transpose()?;
+        if state.and_then(AccountState::from_stored) != Some(AccountState::Active) {
+            return Ok(None);
+        }
+        let known =
+            rows.iter().filter(|row| row.try_get::<Option<&str>, _>("realm").is_ok_and(|of| of.is_some()));
+        known.map(|row| Ok((realm(row)?, player(row)?))).collect::<Result<_, _>>().map(Some)
     }
 
     /// The account's player id in a realm, made on first use. Whoever races for it gets the same one.

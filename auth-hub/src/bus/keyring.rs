@@ -17,7 +17,8 @@ use crate::mqtt::{Authenticator, Denied, Principal};
 /// Keys, and the generations that are still accepted. Shared by the broker's edge, the link and the desk.
 pub struct KeyRing {
     fleet: Arc<FleetKeys>,
-    lowest: BTreeMap<ServerId, u32>,
+    /// Raised while the hub runs, never lowered.
+    lowest: Mutex<BTreeMap<ServerId, u32>>,
     hub: HubId,
     hub_password: Zeroizing<String>,
     /// The key each server was last heard with: what its orders are sealed under.
@@ -34,7 +35,7 @@ impl KeyRing {
     ) -> Self {
         let secret: [u8; 32] = rng.array();
         let hub_password = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret));
-        let lowest = lowest.into_iter().collect();
+        let lowest = Mutex::new(lowest.into_iter().collect());
         Self { fleet, lowest, hub, hub_password, in_use: Mutex::default() }
     }
 
@@ -54,8 +55,22 @@ impl KeyRing {
 
     /// The server's key of this name, if we hold the epoch and the generation is not revoked.
     pub(crate) fn accepted(&self, server: &ServerId, name: KeyName) -> Option<ServerKey> {
-        let lowest = self.lowest.get(server).copied().unwrap_or(FIRST_GENERATION);
+        let lowest = self.lowest.lock().unwrap_or_else(PoisonError::into_inner).get(server).copied();
+        let lowest = lowest.unwrap_or(FIRST_GENERATION);
         (name.generation >= lowest).then(|| self.fleet.server_key_named(server, name)).flatten()
+    }
+
+    /// From now on no key of this server below this generation is believed. What is still to be said to it is sealed under the new one:
+    /// whoever holds an old key cannot read it, and the hub's link is never without a key.
+    pub(crate) fn revoke(&self, server: &ServerId, lowest_generation: u32) {
+        let mut lowest = self.lowest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lowest.entry(server.clone()).or_insert(FIRST_GENERATION);
+        *known = lowest_generation.max(*known);
+        let lowest_generation = *known;
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = in_use.get_mut(server) {
+            name.generation = name.generation.max(lowest_generation);
+        }
     }
 
     /// A message under this key has just opened.
@@ -138,6 +153,20 @@ mod tests {
         assert_eq!(ring.authenticate("gs-beta", "beta", old.as_bytes()), Err(Denied::NotAuthorized));
         assert_eq!(ring.authenticate("gs-beta", "beta", b"1.1.AAAA"), Err(Denied::BadCredentials));
         assert!(ring.authenticate("gs-beta", "beta", password(&ring, "beta", 2).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_generation_that_is_revoked_while_the_hub_runs_is_believed_no_more_and_orders_go_to_the_next() {
+        let (ring, alpha) = (ring(), "alpha".parse().unwrap());
+        let name = |generation| KeyName { epoch: 1, generation };
+        ring.note_in_use(&alpha, name(1));
+        ring.revoke(&alpha, 2);
+        ring.revoke(&alpha, 1);
+        let old = password(&ring, "alpha", 1);
+        assert_eq!(ring.authenticate("gs-alpha", "alpha", old.as_bytes()), Err(Denied::NotAuthorized));
+        assert!(ring.accepted(&alpha, name(1)).is_none(), "a revocation is never taken back");
+        assert_eq!(ring.for_orders(&alpha).map(|key| key.name()), Some(name(2)));
+        assert!(ring.authenticate("gs-alpha", "alpha", password(&ring, "alpha", 2).as_bytes()).is_ok());
     }
 
     #[test]

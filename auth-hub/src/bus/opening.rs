@@ -212,7 +212,8 @@ impl Inlet {
             | ServerMessage::Ended { .. }
             | ServerMessage::Joined { .. }
             | ServerMessage::Left { .. }
-            | ServerMessage::RosterPage { .. } => opened.purpose == Purpose::Events,
+            | ServerMessage::RosterPage { .. }
+            | ServerMessage::Noticed { .. } => opened.purpose == Purpose::Events,
         };
         let from = Sender { server, stream: opened.stream, key: opened.key };
         let messages: Vec<_> =

@@ -11,7 +11,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -100,6 +100,8 @@ pub(crate) struct Fleet {
     hub: HubId,
     servers_max: usize,
     servers: BTreeMap<ServerId, ServerView>,
+    /// Ordered to drain, whichever boot there is.
+    held_back: BTreeSet<ServerId>,
     probes_sent: u64,
     next_beat: Mono,
     lease_ends: u64,
@@ -111,6 +113,7 @@ impl Fleet {
             hub,
             servers_max,
             servers: BTreeMap::new(),
+            held_back: BTreeSet::new(),
             probes_sent: 0,
             next_beat: Mono::default(),
             lease_ends: 0,
@@ -150,7 +153,7 @@ impl Fleet {
                 if let Verdict::Refused(Code::ServerDraining | Code::ServerClosed) = verdict
                     && let Some(view) = self.current(&from.server, stamp.boot)
                 {
-                    // Final for a boot; the status that says so too may come behind this answer.
+                    // The status that says so too may come behind this answer, and the next one corrects it.
                     view.state = ServerState::Draining;
                 }
                 let entry =
@@ -164,7 +167,7 @@ impl Fleet {
             ServerMessage::Left { stamp, entry } => {
                 self.on_change(from, stamp, entry.hash, entry.player, None, now)
             }
-            ServerMessage::Ended { stamp, .. } => {
+            ServerMessage::Ended { stamp, .. } | ServerMessage::Noticed { stamp, .. } => {
                 let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
                 view.on_stamp(stamp, now);
                 view.room(now).into_iter().collect()
@@ -247,7 +250,8 @@ impl Fleet {
             Some(_) | None => news.push(News::NewBoot(server.clone())),
         }
         info!(target: "handover", server_id = %server, boot = %boot, realm = %status.profile.realm, "server.heard");
-        let view = ServerView::new(from.stream, from.key, status, now);
+        let mut view = ServerView::new(from.stream, from.key, status, now);
+        view.is_held_back = self.held_back.contains(server);
         self.servers.insert(server.clone(), view);
         self.probe(server, now, orders);
         news
@@ -262,6 +266,24 @@ impl Fleet {
         view.suspect();
         warn!(target: "handover", server_id = %from.server, "server.suspect");
         vec![News::Suspect(from.server.clone())]
+    }
+
+    /// From now on it gets nobody, or may again: as long as the hub's own drain stands.
+    pub(crate) fn hold_back(&mut self, server: &ServerId, is_held_back: bool) {
+        if is_held_back {
+            self.held_back.insert(server.clone());
+        } else {
+            self.held_back.remove(server);
+        }
+        if let Some(view) = self.servers.get_mut(server) {
+            view.is_held_back = is_held_back;
+        }
+    }
+
+    /// Takes its lease from a server that was heard under a key of a lower generation. False when there is none.
+    pub(crate) fn revoke(&mut self, server: &ServerId, lowest_generation: u32) -> bool {
+        let view = self.servers.get_mut(server).filter(|view| view.key.generation < lowest_generation);
+        view.map(ServerView::revoke).is_some()
     }
 
     fn probe(&mut self, server: &ServerId, now: Now, orders: &mut Vec<Addressed>) {
@@ -336,6 +358,7 @@ impl Fleet {
             build: view.profile.build.clone(),
             state: match (view.freshness(now), view.state) {
                 (Freshness::Suspect | Freshness::Lost, _) => "offline",
+                (Freshness::Fresh, _) if view.is_draining() => "draining",
                 (Freshness::Fresh, ServerState::Starting) => "starting",
                 (Freshness::Fresh, ServerState::Online) => "online",
                 (Freshness::Fresh, ServerState::Degraded) => "degraded",

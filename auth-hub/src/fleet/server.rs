@@ -55,7 +55,7 @@ pub(crate) struct ServerView {
     probes: VecDeque<(u64, Mono)>,
     /// When the newest echoed probe was sent.
     fresh_at: Option<Mono>,
-    suspected: bool,
+    faith: Faith,
     /// The newest probe it has answered in time.
     answered: u64,
     /// An older boot that still speaks, and the newest probe sent when it was first heard.
@@ -64,6 +64,18 @@ pub(crate) struct ServerView {
     first_heard: Mono,
     pub(crate) last_heard: Mono,
     pub(crate) lease_end_reported: bool,
+    /// The hub has ordered it to drain, whatever it says itself.
+    pub(super) is_held_back: bool,
+}
+
+/// Whether its last echo still counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Faith {
+    Kept,
+    /// Its connection died.
+    Suspected,
+    /// Its key is believed no more: nothing it said counts until it proves itself anew.
+    Revoked,
 }
 
 impl ServerView {
@@ -81,12 +93,13 @@ impl ServerView {
             occupancy_rev: status.stamp.rev,
             probes: VecDeque::new(),
             fresh_at: None,
-            suspected: false,
+            faith: Faith::Kept,
             answered: 0,
             rival: None,
             first_heard: now.mono,
             last_heard: now.mono,
             lease_end_reported: false,
+            is_held_back: false,
         };
         view.roster.check(status.stamp.rev, &status.digest, false, now);
         view
@@ -129,7 +142,7 @@ impl ServerView {
         if now.mono.since(sent_at) < limits::LEASE {
             self.fresh_at = self.fresh_at.max(Some(sent_at));
             self.answered = self.answered.max(n);
-            self.suspected = false;
+            self.faith = Faith::Kept;
             self.lease_end_reported = false;
         }
     }
@@ -163,14 +176,31 @@ impl ServerView {
 
     /// Its connection died: only the echo of a probe sent from now on counts again.
     pub(crate) fn suspect(&mut self) {
-        self.suspected = true;
+        if self.faith == Faith::Kept {
+            self.faith = Faith::Suspected;
+        }
         self.probes.clear();
     }
 
+    /// Its key was revoked: it is lost now, and its lease over.
+    pub(super) fn revoke(&mut self) {
+        self.suspect();
+        self.faith = Faith::Revoked;
+        self.lease_end_reported = true;
+    }
+
+    /// Whether it takes nobody new, by its own word or by ours.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_held_back || self.state == ServerState::Draining
+    }
+
     pub(crate) fn freshness(&self, now: Now) -> Freshness {
+        if self.faith == Faith::Revoked {
+            return Freshness::Lost;
+        }
         let unheard = self.fresh_at.map(|at| now.mono.since(at));
         match unheard {
-            Some(unheard) if unheard < SUSPECT_AFTER && !self.suspected => Freshness::Fresh,
+            Some(unheard) if unheard < SUSPECT_AFTER && self.faith == Faith::Kept => Freshness::Fresh,
             Some(unheard) if unheard < limits::LEASE => Freshness::Suspect,
             None if now.mono.since(self.first_heard) < limits::LEASE => Freshness::Suspect,
             _ => Freshness::Lost,
@@ -179,13 +209,17 @@ impl ServerView {
 
     /// When [`Self::freshness`] changes by itself.
     pub(crate) fn lease_ends_at(&self) -> Mono {
-        self.fresh_at.unwrap_or(self.first_heard) + limits::LEASE
+        match self.faith {
+            Faith::Revoked => Mono::default(),
+            Faith::Kept | Faith::Suspected => self.fresh_at.unwrap_or(self.first_heard) + limits::LEASE,
+        }
     }
 
     /// Whether it may get new players: probed, roster known, and willing.
     pub(crate) fn is_eligible(&self, now: Now) -> bool {
         self.freshness(now) == Freshness::Fresh
             && self.roster.is_known()
+            && !self.is_held_back
             && matches!(self.state, ServerState::Online | ServerState::Degraded)
             && !self.profile.endpoints.is_empty()
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use shared_msgs::clock::{Clock, Mono};
 use shared_msgs::codec;
-use shared_msgs::ids::{HandoverId, PlayerId, Realm};
+use shared_msgs::ids::{HandoverId, ServerId};
 use shared_msgs::keys::Purpose;
 use shared_msgs::link::{Lane, LinkEvent, LinkSender};
 use shared_msgs::messages::{HubMessage, Message};
@@ -18,7 +18,7 @@ use shared_msgs::topics::Topic;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, error, info, info_span, warn};
+use tracing::{error, warn};
 
 use super::core::{Core, Effect, Input, Settings};
 use super::{Answered, HandoverRequest, Meters, NoPlace, Refused};
@@ -51,6 +51,7 @@ enum Ask {
     /// Of a ticket: the question without the account's players, who are looked up.
     Ticket(TicketAsk, HandoverId, Client),
     Snapshot(oneshot::Sender<Snapshot>),
+    Wish(wishes::Wish),
 }
 
 /// Who waits for an answer.
@@ -60,6 +61,7 @@ type Client = oneshot::Sender<Result<Answered, Refused>>;
 #[derive(Debug, Clone)]
 pub struct Desk {
     asks: mpsc::Sender<Ask>,
+    store: Store,
     rng: Arc<dyn Rng>,
 }
 
@@ -109,9 +111,13 @@ pub(crate) struct DeskParts {
     pub(crate) heart: Heartbeat,
     /// For look-ups in the store.
     pub(crate) tasks: TaskTracker,
+    /// Closes a server's connections under keys below a generation.
+    pub(crate) revoke: Revoke,
 }
 
 pub use tickets::{TicketAsk, TicketWish};
+/// See [`DeskParts::revoke`].
+pub(crate) type Revoke = Box<dyn Fn(&ServerId, u32) + Send + Sync>;
 
 /// The task. Make it, then spawn [`DeskTask::run`].
 pub(crate) struct DeskTask {
@@ -124,6 +130,8 @@ pub(crate) struct DeskTask {
     looked_up: mpsc::Receiver<LookedUp>,
     lookup_permits: Arc<Semaphore>,
     waiting: BTreeMap<HandoverId, Client>,
+    /// Requests that the core has not heard of yet, and whose they are.
+    looking_up: BTreeMap<HandoverId, AccountRow>,
     link_up: bool,
     lease_ends_counted: u64,
 }
@@ -147,7 +155,7 @@ impl DeskTask {
     pub(crate) fn new(mut parts: DeskParts) -> (Desk, Self) {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (lookups, looked_up) = mpsc::channel(LOOKUPS_MAX);
-        let desk = Desk { asks, rng: Arc::clone(&parts.rng) };
+        let desk = Desk { asks, store: parts.store.clone(), rng: Arc::clone(&parts.rng) };
         let mut core = Core::new(
             parts.keys.hub().clone(),
             ONLY_HUB,
@@ -169,6 +177,7 @@ impl DeskTask {
             looked_up,
             lookup_permits: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             waiting: BTreeMap::new(),
+            looking_up: BTreeMap::new(),
             link_up: false,
             lease_ends_counted: 0,
         };
@@ -228,12 +237,6 @@ impl DeskTask {
         self.carry_out(effects);
     }
 
-    fn on_looked_up(&mut self, LookedUp { input, permit }: LookedUp) {
-        self.feed(input);
-        // The core has it now, with a bound of its own.
-        drop(permit);
-    }
-
     fn on_ask(&mut self, ask: Ask) {
         match ask {
             Ask::Snapshot(answer) => {
@@ -241,6 +244,7 @@ impl DeskTask {
                 // Whoever asked may have left.
                 let _ = answer.send(Snapshot { servers, link_up: self.link_up });
             }
+            Ask::Wish(wish) => self.on_wish(wish),
             Ask::HandOver(request, handover, client) => {
                 self.with_players(request.account, handover, client, move |players| Input::Ask {
                     handover,
@@ -250,29 +254,6 @@ impl DeskTask {
             }
             Ask::Ticket(ask, handover, client) => self.on_ticket_ask(ask, handover, client),
         }
-    }
-
-    /// Asks the core a client's question, with the players of its account.
-    fn with_players(
-        &mut self,
-        account: AccountRow,
-        handover: HandoverId,
-        client: Client,
-        question: impl FnOnce(Vec<(Realm, PlayerId)>) -> Input + Send + 'static,
-    ) {
-        let Ok(permit) = Arc::clone(&self.lookup_permits).try_acquire_owned() else {
-            let _ = client.send(Err(Refused { handover, why: NoPlace::HubBusy }));
-            return;
-        };
-        self.waiting.insert(handover, client);
-        let store = self.parts.store.clone();
-        self.look_up(Some(permit), async move {
-            let players = store.players_of(account).await.unwrap_or_else(|error| {
-                warn!(target: "handover", handover_id = %handover, %error, "store.failed");
-                Vec::new()
-            });
-            question(players)
-        });
     }
 
     fn on_link(&mut self, event: LinkEvent) {
@@ -388,25 +369,10 @@ impl DeskTask {
             self.parts.meters.orders_not_sent.inc();
         }
     }
-
-    /// Asks the store beside the desk's own work; the answer comes back as an input.
-    fn look_up(
-        &self,
-        permit: Option<OwnedSemaphorePermit>,
-        question: impl Future<Output = Input> + Send + 'static,
-    ) {
-        let answers = self.lookups.clone();
-        let ask = async move {
-            let input = question.await;
-            if answers.send(LookedUp { input, permit }).await.is_err() {
-                info!(target: "handover", "desk.gone");
-            }
-        };
-        self.parts.tasks.spawn(ask.instrument(info_span!("lookup")));
-    }
 }
 
-mod tickets;
-
+mod lookups;
 #[cfg(test)]
 mod tests;
+mod tickets;
+mod wishes;

@@ -8,7 +8,7 @@ use shared_msgs::clock::Mono;
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, Fence, PlayerId, ServerId, TokenHash};
 use shared_msgs::limits;
-use shared_msgs::messages::End;
+use shared_msgs::messages::{End, RosterEntry};
 
 use super::grants::Resend;
 use crate::accounts::AccountRow;
@@ -202,6 +202,12 @@ impl Ends {
     /// How many of them are one player's.
     pub(crate) fn cancels_of(&self, key: &EndKey) -> usize {
         self.owed.get(key).map_or(0, |owed| owed.hashes.len())
+    }
+
+    /// Why this is to end, if it is.
+    pub(crate) fn reason_for(&self, key: &EndKey, entry: &RosterEntry) -> Option<Code> {
+        let owed = self.owed.get(key)?;
+        (entry.fence < owed.below || owed.hashes.contains_key(&entry.hash)).then_some(owed.reason)
     }
 
     pub(crate) fn is_cancelled(&self, hash: &TokenHash) -> bool {

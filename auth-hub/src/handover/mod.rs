@@ -98,6 +98,12 @@ pub enum NoPlace {
     /// There is another party of this key.
     #[error("this is another party")]
     PartyMismatch,
+    /// An operator has ended what the account had under way.
+    #[error("an operator ended it")]
+    Kicked,
+    /// The account may not play (any more).
+    #[error("this account may not play")]
+    Banned,
 }
 
 impl NoPlace {
@@ -115,6 +121,8 @@ impl NoPlace {
             Self::PartyIncomplete => "party-incomplete",
             Self::PartyBroken => "party-broken",
             Self::PartyMismatch => "party-mismatch",
+            Self::Kicked => "kicked",
+            Self::Banned => "banned",
         }
     }
 
@@ -129,7 +137,9 @@ impl NoPlace {
             | Self::TicketUnknown
             | Self::PartyIncomplete
             | Self::PartyBroken
-            | Self::PartyMismatch => None,
+            | Self::PartyMismatch
+            | Self::Kicked
+            | Self::Banned => None,
         }
     }
 }
@@ -148,8 +158,11 @@ pub mod core;
 mod desk;
 mod ends;
 mod fences;
+mod floors;
 mod grants;
+mod journal;
 mod meters;
+pub mod operations;
 mod people;
 
 pub use desk::{Desk, Snapshot, TicketAsk, TicketWish};

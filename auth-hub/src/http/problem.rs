@@ -74,7 +74,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every one of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::MalformedRequest,
         Self::InvalidRequest,
         Self::BodyTooLarge,
@@ -108,6 +108,8 @@ impl Kind {
         Self::NoPlace(NoPlace::PartyIncomplete),
         Self::NoPlace(NoPlace::PartyBroken),
         Self::NoPlace(NoPlace::PartyMismatch),
+        Self::NoPlace(NoPlace::Kicked),
+        Self::NoPlace(NoPlace::Banned),
     ];
 
     /// The stable code.
@@ -169,7 +171,9 @@ impl Kind {
                 | NoPlace::ServerDraining
                 | NoPlace::PartyIncomplete
                 | NoPlace::PartyBroken
-                | NoPlace::PartyMismatch => StatusCode::CONFLICT,
+                | NoPlace::PartyMismatch
+                | NoPlace::Kicked => StatusCode::CONFLICT,
+                NoPlace::Banned => StatusCode::FORBIDDEN,
                 NoPlace::ServerUnknown | NoPlace::TicketUnknown => StatusCode::NOT_FOUND,
                 NoPlace::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             },
@@ -188,7 +192,7 @@ impl Kind {
             Self::MethodNotAllowed => "Not with this method",
             Self::InvalidCredentials => "Login name or password is wrong",
             Self::TooManyAttempts => "Too many attempts",
-            Self::Banned => "This account may not play",
+            Self::Banned | Self::NoPlace(NoPlace::Banned) => "This account may not play",
             Self::RegistrationClosed => "Registration is closed",
             Self::LoginTaken => "The login name is taken",
             Self::InvalidLogin => "Not a valid login name",
@@ -213,6 +217,8 @@ impl Kind {
                 NoPlace::PartyIncomplete => "The party did not come together",
                 NoPlace::PartyBroken => "The party broke up",
                 NoPlace::PartyMismatch => "This is another party",
+                NoPlace::Kicked => "An operator has ended this",
+                NoPlace::Banned => "This account may not play",
             },
         }
     }

@@ -108,6 +108,7 @@ const ON_HANDOVERS: &[Kind] = &[
     Kind::NoPlace(NoPlace::ServerFull),
     Kind::NoPlace(NoPlace::ServerDraining),
     Kind::NoPlace(NoPlace::TimedOut),
+    Kind::NoPlace(NoPlace::Kicked),
     Kind::NoPlace(NoPlace::PartyIncomplete),
     Kind::NoPlace(NoPlace::PartyBroken),
     Kind::NoPlace(NoPlace::PartyMismatch),
@@ -120,6 +121,7 @@ const ON_TICKETS: &[Kind] = &[
     Kind::NoPlace(NoPlace::PartyIncomplete),
     Kind::NoPlace(NoPlace::PartyBroken),
     Kind::NoPlace(NoPlace::ServerDraining),
+    Kind::NoPlace(NoPlace::Kicked),
 ];
 
 impl Route {

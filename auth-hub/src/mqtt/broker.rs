@@ -173,6 +173,12 @@ impl BrokerHandle {
         self.edge.registry.evict(&server_client_id(server_id))
     }
 
+    /// Closes a server's connection if it was made with a key of a lower generation, and lets none in again that was checked before
+    /// the revocation. False if there was none to close.
+    pub fn revoke(&self, server_id: &ServerId, lowest_generation: u32) -> bool {
+        self.edge.registry.evict_below(&server_client_id(server_id), lowest_generation)
+    }
+
     /// Who holds the public listener's places.
     pub fn door(&self) -> &Arc<Door> {
         &self.door

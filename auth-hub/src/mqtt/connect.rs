@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttd::protocol::{ConnAck, Connect, ConnectReturnCode, Error, LastWill, Login, Packet, QoS};
+use shared_msgs::keys::ServerKey;
 use shared_msgs::limits::PAYLOAD_BYTES_MAX;
 use shared_msgs::link::PROBE_SUFFIX;
 use shared_msgs::topics::Topic;
@@ -35,6 +36,8 @@ pub(crate) struct Will {
 pub(crate) struct Admitted {
     pub(crate) principal: Principal,
     pub(crate) client_id: String,
+    /// Of the key it has shown; 0 where keys have none.
+    pub(crate) generation: u32,
     /// What the client promised; it is held to 1.5 times that.
     pub(crate) keepalive: Duration,
     pub(crate) will: Option<Will>,
@@ -170,7 +173,8 @@ pub(crate) fn admit(
         return Err(Refused::Keepalive);
     }
     let will = will.map(|will| own_will(&principal, &will)).transpose()?;
-    Ok(Admitted { principal, client_id, keepalive, will })
+    let generation = ServerKey::name_in_password(&password).map_or(0, |name| name.generation);
+    Ok(Admitted { principal, client_id, generation, keepalive, will })
 }
 
 fn own_will(principal: &Principal, will: &LastWill) -> Result<Will, Refused> {

@@ -21,11 +21,14 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct Inner {
     holders: HashMap<String, Holder>,
+    /// Of client ids that had a key revoked while the broker ran.
+    lowest: HashMap<String, u32>,
     next: u64,
 }
 
 struct Holder {
     number: u64,
+    generation: u32,
     evict: Option<oneshot::Sender<CloseReason>>,
     gone: CancellationToken,
 }
@@ -46,14 +49,18 @@ impl Registry {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims `client_id`, and asks whoever has it to go.
-    pub(crate) fn claim(self: &Arc<Self>, client_id: &str) -> Seat {
+    /// Claims `client_id` with a key of this generation, and asks whoever has it to go. A claim with a key that was revoked since it was
+    /// checked is evicted before it begins.
+    pub(crate) fn claim(self: &Arc<Self>, client_id: &str, generation: u32) -> Seat {
         let (evict, evicted) = oneshot::channel();
         let gone = CancellationToken::new();
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
-        let holder = Holder { number, evict: Some(evict), gone: gone.clone() };
+        let mut holder = Holder { number, generation, evict: Some(evict), gone: gone.clone() };
+        if inner.lowest.get(client_id).is_some_and(|lowest| generation < *lowest) {
+            holder.evict(CloseReason::Evicted);
+        }
         let predecessor = inner.holders.insert(client_id.to_owned(), holder).map(|mut old| {
             old.evict(CloseReason::TakenOver);
             old.gone
@@ -67,6 +74,15 @@ impl Registry {
             predecessor,
             evicted,
         }
+    }
+
+    /// Asks the connection of `client_id` to go if its key is of a lower generation, and every later one like it. False if there was none.
+    pub(crate) fn evict_below(&self, client_id: &str, lowest_generation: u32) -> bool {
+        let mut inner = self.lock();
+        let lowest = inner.lowest.entry(client_id.to_owned()).or_default();
+        *lowest = lowest_generation.max(*lowest);
+        let holder = inner.holders.get_mut(client_id).filter(|holder| holder.generation < lowest_generation);
+        holder.is_some_and(|holder| holder.evict(CloseReason::Evicted))
     }
 
     /// Asks the connection of `client_id` to go; false if there is none, or it was asked before.
@@ -126,9 +142,9 @@ mod tests {
     #[tokio::test]
     async fn the_newest_wins_and_waits_for_the_older() {
         let registry = Arc::new(Registry::default());
-        let mut first = registry.claim("gs-a");
+        let mut first = registry.claim("gs-a", 1);
         assert!(is_ready(first.predecessor_gone()));
-        let mut second = registry.claim("gs-a");
+        let mut second = registry.claim("gs-a", 1);
         assert_eq!(first.evicted().await, CloseReason::TakenOver);
         assert!(!is_ready(second.predecessor_gone()));
         drop(first);
@@ -139,9 +155,9 @@ mod tests {
     #[tokio::test]
     async fn one_overtaken_while_waiting_still_holds_its_successor_back() {
         let registry = Arc::new(Registry::default());
-        let first = registry.claim("gs-a");
-        let mut second = registry.claim("gs-a");
-        let mut third = registry.claim("gs-a");
+        let first = registry.claim("gs-a", 1);
+        let mut second = registry.claim("gs-a", 1);
+        let mut third = registry.claim("gs-a", 1);
         assert!(second.is_evicted());
         assert!(!is_ready(second.predecessor_gone()));
         assert!(!is_ready(third.predecessor_gone()));
@@ -154,10 +170,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_revoked_generation_goes_and_does_not_come_back_and_a_newer_one_stays() {
+        let registry = Arc::new(Registry::default());
+        let mut old = registry.claim("gs-a", 1);
+        let mut new = registry.claim("gs-b", 2);
+        assert!(registry.evict_below("gs-a", 2));
+        assert!(!registry.evict_below("gs-b", 2));
+        assert_eq!(old.evicted().await, CloseReason::Evicted);
+        assert!(!new.is_evicted());
+        // Its password was checked before the revocation.
+        assert!(registry.claim("gs-a", 1).is_evicted());
+        assert!(!registry.claim("gs-a", 2).is_evicted());
+    }
+
+    #[tokio::test]
     async fn eviction_hits_the_named_client_once() {
         let registry = Arc::new(Registry::default());
-        let mut a = registry.claim("gs-a");
-        let mut b = registry.claim("gs-b");
+        let mut a = registry.claim("gs-a", 1);
+        let mut b = registry.claim("gs-b", 1);
         assert!(registry.evict("gs-a"));
         assert!(!registry.evict("gs-a"));
         assert!(!registry.evict("gs-c"));

@@ -153,7 +153,7 @@ async fn open<S: AsyncRead + AsyncWrite>(
     if !visitor.introduced() {
         return Err(named(Refused::CrowdedOut));
     }
-    let mut seat = edge.registry.claim(&admitted.client_id);
+    let mut seat = edge.registry.claim(&admitted.client_id, admitted.generation);
     seat.predecessor_gone().await;
     if seat.is_evicted() {
         return Err(named(Refused::TakenOver));
@@ -168,7 +168,7 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let Opened { admitted, mut seat, link } = opened;
-    let Admitted { principal, client_id, keepalive, will } = admitted;
+    let Admitted { principal, client_id, keepalive, will, .. } = admitted;
     let server_id = principal.server_id().map(tracing::field::display);
     edge.counters.opened();
     info!(target: "mqtt", client_id, server_id, will = will.is_some(), "mqtt.connected");

@@ -1,7 +1,7 @@
 //! How sessions and the server come to their end.
 //!
-//! Owns leaving, voiding, draining, being superseded, closing. Invariant: once `closing` is set it stays, nothing is held any
-//! more, nobody is parked, and the number of sessions only falls.
+//! Owns leaving, voiding, draining and its undoing, being superseded, closing. Invariant: while `closing` is set nothing is held,
+//! nobody is parked, and the number of sessions only falls; only the hub's undrain takes it away, from a drain that is not final.
 
 use std::time::Duration;
 
@@ -46,8 +46,33 @@ impl Gate {
         self.report_drained();
     }
 
+    /// A drain that nothing takes back.
+    pub(super) fn on_retire(&mut self, within: Option<Duration>, now: Now) {
+        self.drain.get_or_insert_default().is_final = true;
+        self.on_drain(within, now);
+    }
+
+    /// The hub takes a drain back, whoever began it. Sessions that were told to go still go.
+    pub(super) fn on_undrain(&mut self) {
+        let is_final = self.drain.as_ref().is_some_and(|drain| drain.is_final);
+        if is_final || self.closing == Some(Code::ServerClosed) {
+            return note!(self, info, "undrain.refused");
+        }
+        if self.state != ServerState::Draining {
+            return;
+        }
+        (self.closing, self.drain) = (None, None);
+        self.state = match self.wished {
+            ServerState::Draining => ServerState::Online,
+            state => state,
+        };
+        note!(self, info, "drain.undone");
+        self.out.push(Effect::Undrained);
+        self.pulse.want();
+    }
+
     pub(super) fn on_drain(&mut self, within: Option<Duration>, now: Now) {
-        let is_first = self.drain.is_none();
+        let is_first = self.closing.is_none();
         self.shut_for_good(Code::ServerDraining, now);
         let limit = within.map(|within| now.mono + within);
         let drain = self.drain.get_or_insert_default();
@@ -71,6 +96,13 @@ impl Gate {
             && self.ledger.is_empty_of_sessions()
         {
             self.out.push(Effect::Drained(report));
+        }
+    }
+
+    /// Who is left is told to go, if this limit still holds.
+    pub(super) fn on_drain_kick(&mut self, limit: Mono) {
+        if self.drain.as_ref().is_some_and(|drain| drain.limit == Some(limit)) {
+            self.kick_all(Code::ServerDraining, limit);
         }
     }
 

@@ -187,7 +187,8 @@ fn stamps(out: &[Effect]) -> Vec<Stamp> {
             | ServerMessage::Ended { stamp, .. }
             | ServerMessage::Joined { stamp, .. }
             | ServerMessage::Left { stamp, .. }
-            | ServerMessage::RosterPage { stamp, .. },
+            | ServerMessage::RosterPage { stamp, .. }
+            | ServerMessage::Noticed { stamp, .. },
         ) => Some(*stamp),
         Effect::Status(status) => Some(status.stamp),
         _ => None,

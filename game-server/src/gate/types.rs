@@ -34,12 +34,17 @@ pub enum Input {
     Leave(SlotId),
     /// The hub speaks.
     Hub(HubMessage),
-    /// The game says whether it takes players. A drain is final: nothing undoes it.
+    /// The game says whether it takes players. During a drain that is only remembered: the hub alone takes a drain back.
     SetState(ServerState),
     /// The game says how busy it is, in percent.
     SetLoad(u8),
     /// Take nobody new; everybody has left or is voided by the limit.
     Drain {
+        /// `None`: sessions end when their players leave.
+        within: Option<Duration>,
+    },
+    /// As a drain, and nothing takes it back: the process is about to stop.
+    Retire {
         /// `None`: sessions end when their players leave.
         within: Option<Duration>,
     },
@@ -100,6 +105,13 @@ pub enum Effect {
     },
     /// A drain is over.
     Drained(DrainReport),
+    /// The hub took a drain back: players come again. Who was told to go still goes.
+    Undrained,
+    /// Operators say something to every player in game.
+    Notice {
+        /// At most [`limits::NOTICE_BYTES_MAX`] bytes.
+        text: String,
+    },
     /// Another process with our id started later: close the link and never reconnect.
     Superseded {
         /// The newer one.

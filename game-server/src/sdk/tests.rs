@@ -164,7 +164,7 @@ async fn a_drain_reports_who_left_and_who_was_voided() {
         hub.clock.advance(limits::SAVE_TIME);
     };
     let (report, ()) = tokio::join!(game.drain(limit), steps);
-    assert_eq!(report, DrainReport { left: 1, voided: 1 });
+    assert_eq!(report, Ok(DrainReport { left: 1, voided: 1 }));
 }
 
 #[tokio::test]
@@ -183,13 +183,54 @@ async fn every_drain_hears_the_report_however_many_wait() {
     assert_eq!(hub.game.redeem(late.hello()).await.unwrap_err().code(), Code::ServerDraining);
     slot.leave().await;
     for drain in drains {
-        assert_eq!(drain.await, DrainReport { left: 1, voided: 0 });
+        assert_eq!(drain.await, Ok(DrainReport { left: 1, voided: 0 }));
     }
     assert_eq!(
         hub.game.drain(Duration::ZERO).await,
-        DrainReport { left: 1, voided: 0 },
+        Ok(DrainReport { left: 1, voided: 0 }),
         "and so does the next"
     );
+}
+
+#[tokio::test]
+async fn a_drain_that_the_hub_takes_back_ends_with_that_and_one_before_the_end_is_not_taken_back() {
+    let (mut hub, mut events) = HandHub::start();
+    let [inside, late, later] = [hub.issue(1), hub.issue(2), hub.issue(3)];
+    hub.grant(&inside).await;
+    let slot = hub.game.redeem(inside.hello()).await.unwrap();
+    let game = hub.game.clone();
+    let undrain = async {
+        assert!(matches!(events.recv().await, Some(Event::Drain { .. })));
+        hub.order(Order::Undrain).await;
+        assert_eq!(events.recv().await, Some(Event::Undrain));
+    };
+    let (taken_back, ()) = tokio::join!(game.drain(Duration::from_secs(10)), undrain);
+    assert_eq!(taken_back, Err(Undrained));
+    hub.grant(&late).await;
+    let second = hub.game.redeem(late.hello()).await.unwrap();
+    // What the game says again with its load is no new wish.
+    hub.game.set_load(3);
+    hub.until(2, 0, 0).await;
+    assert_eq!(hub.game.snapshot().state, ServerState::Online);
+    let retire = async {
+        assert!(matches!(events.recv().await, Some(Event::Drain { .. })));
+        hub.order(Order::Undrain).await;
+        assert_eq!(hub.game.redeem(later.hello()).await.unwrap_err().code(), Code::ServerDraining);
+        drop((slot, second));
+    };
+    let (report, ()) = tokio::join!(game.retire(Duration::from_secs(10)), retire);
+    assert_eq!(report, DrainReport { left: 2, voided: 0 });
+}
+
+#[tokio::test]
+async fn the_game_hears_a_notice_once() {
+    let (mut hub, mut events) = HandHub::start();
+    for (id, text) in [(1, "Restart at ten."), (1, "Restart at ten."), (2, "Now.")] {
+        hub.order(Order::Notice { id, text: text.to_owned() }).await;
+    }
+    for text in ["Restart at ten.", "Now."] {
+        assert_eq!(events.recv().await, Some(Event::Notice { text: text.to_owned() }));
+    }
 }
 
 #[tokio::test]
@@ -205,7 +246,6 @@ async fn a_request_that_found_no_room_leaves_nothing_behind() {
         departures,
         tickets: AtomicU64::new(0),
         stats: Arc::new(Stats::new(1, ServerState::Online)),
-        drained: watch::Sender::new(None).subscribe(),
         link: hub.game.0.link.clone(),
         closed: CancellationToken::new(),
     };
@@ -235,7 +275,7 @@ async fn a_shutdown_answers_everybody_and_says_closed_last() {
     assert_eq!(slot.kicked().await.reason, Code::ServerClosed);
     assert!(slot.is_voided());
     assert_eq!(game.redeem(later.hello()).await.unwrap_err().code(), Code::ServerClosed);
-    assert_eq!(game.drain(Duration::ZERO).await, DrainReport::default());
+    assert_eq!(game.drain(Duration::ZERO).await, Ok(DrainReport::default()));
     let mut last = None;
     while let Some(event) = events.recv().await {
         last = Some(event);

@@ -13,6 +13,7 @@ use shared_msgs::ids::HandoverId;
 use shared_msgs::limits;
 use shared_msgs::net::{TurnedAway, Visitor};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::frame_io::{FrameReader, ReadError, close, write};
@@ -24,6 +25,8 @@ use crate::{GameServer, Hello, PlayerSlot, Progress};
 pub(super) struct Context {
     pub(super) game: GameServer,
     pub(super) handler: Arc<dyn PlayerHandler>,
+    /// What operators say to everybody in game.
+    pub(super) notices: broadcast::Sender<Arc<str>>,
     /// Nobody is served any more.
     pub(super) stop: CancellationToken,
 }
@@ -158,9 +161,17 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     }
 
     async fn play(&mut self, slot: &PlayerSlot) -> Result<Ended, Gone> {
+        let mut notices = self.context.notices.subscribe();
         loop {
             let frame = tokio::select! {
                 frame = self.reader.next() => frame?,
+                notice = notices.recv() => {
+                    // Of too many at once it misses some; the sender lives as long as we do.
+                    if let Ok(text) = notice {
+                        write(&mut self.writer, &ServerFrame::Notice { text: text.as_ref().to_owned() }).await?;
+                    }
+                    continue;
+                }
                 ending = slot.kicked() => {
                     let (code, save_within_ms) = (ending.reason, millis(ending.save_within));
                     let ending = ServerFrame::Ending { code: code.as_str().to_owned(), save_within_ms };

@@ -72,7 +72,8 @@ impl Pipes {
     fn start() -> Self {
         let (hub, events) = HandHub::start();
         let handler = Arc::new(EchoWorld::default());
-        let context = Context { game: hub.game.clone(), handler, stop: CancellationToken::new() };
+        let (notices, _) = tokio::sync::broadcast::channel(4);
+        let context = Context { game: hub.game.clone(), handler, notices, stop: CancellationToken::new() };
         let door = Door::new(DoorConfig {
             name: "game",
             connections_max: 100,

@@ -39,6 +39,7 @@ names! { name_of_server_message, SERVER_MESSAGES, ServerMessage,
     ServerMessage::Joined { .. } => "server-joined",
     ServerMessage::Left { .. } => "server-left",
     ServerMessage::RosterPage { .. } => "server-roster-page",
+    ServerMessage::Noticed { .. } => "server-noticed",
 }
 
 names! { name_of_hub_message, HUB_MESSAGES, HubMessage,
@@ -48,6 +49,8 @@ names! { name_of_hub_message, HUB_MESSAGES, HubMessage,
     HubMessage::Order { order: Order::Drain { .. }, .. } => "hub-order-drain",
     HubMessage::Order { order: Order::Roster { .. }, .. } => "hub-order-roster",
     HubMessage::Order { order: Order::Superseded { .. }, .. } => "hub-order-superseded",
+    HubMessage::Order { order: Order::Undrain, .. } => "hub-order-undrain",
+    HubMessage::Order { order: Order::Notice { .. }, .. } => "hub-order-notice",
 }
 
 names! { name_of_skew_notice, SKEW_NOTICES, SkewNotice,
@@ -68,6 +71,7 @@ names! { name_of_server_frame, SERVER_FRAMES, ServerFrame,
     ServerFrame::Refused { retry: Retry::NewHandover { .. }, .. } => "frame-server-refused-new-handover",
     ServerFrame::App(_) => "frame-server-app",
     ServerFrame::Ending { .. } => "frame-server-ending",
+    ServerFrame::Notice { .. } => "frame-server-notice",
 }
 
 /// 2026-01-01 00:00:00 UTC.
@@ -77,6 +81,7 @@ pub(crate) const STREAM: StreamId = StreamId(*b"0123456789abcdef");
 const BOOT: BootId = BootId { started: UnixMs(NOW.0 - 60_000), random: 0x0123_4567_89ab_cdef };
 const NEWER_BOOT: BootId = BootId { started: UnixMs(NOW.0 - 1), random: 7 };
 const PLAYER: PlayerId = PlayerId([0x50; 16]);
+const NOTICE: u64 = 9;
 const HANDOVER: HandoverId = HandoverId([0x48; 16]);
 const FENCE: Fence = Fence { hlc: (NOW.0 << 16) | 3, hub: 0 };
 
@@ -162,6 +167,7 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Joined { stamp: stamp(true), entry: entry(EntryKind::Live) },
         ServerMessage::Left { stamp: stamp(true), entry: entry(EntryKind::Live) },
         ServerMessage::RosterPage { stamp: stamp(false), request: 5, page: 0, pages: 1, entries: page },
+        ServerMessage::Noticed { stamp: stamp(false), id: NOTICE },
     ]
 }
 
@@ -188,6 +194,8 @@ pub(crate) fn hub_messages() -> Vec<HubMessage> {
         Order::Drain { within_ms: 60_000 },
         Order::Roster { request: 5 },
         Order::Superseded { by: NEWER_BOOT },
+        Order::Undrain,
+        Order::Notice { id: NOTICE, text: "Restart at ten.".into() },
     ]
     .map(|order| HubMessage::Order { boot: BOOT, order })
     .into()
@@ -212,6 +220,7 @@ pub(crate) fn server_frames() -> Vec<ServerFrame> {
         ServerFrame::refused(Code::ServerFull, Some(HANDOVER)),
         ServerFrame::App(b"Ada\nBob".to_vec()),
         ServerFrame::Ending { code: Code::Kicked.as_str().to_owned(), save_within_ms: 4000 },
+        ServerFrame::Notice { text: "Restart at ten.".into() },
     ]
 }
 

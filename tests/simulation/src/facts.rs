@@ -267,5 +267,6 @@ fn say(message: &ServerMessage) -> String {
         ServerMessage::RosterPage { stamp, page, pages, entries, .. } => {
             format!("roster {page}/{pages} of {} rev={}", entries.len(), stamp.rev)
         }
+        ServerMessage::Noticed { id, .. } => format!("noticed {id}"),
     }
 }

@@ -238,7 +238,7 @@ impl World {
                     self.tell(attempt, Told::Over);
                 }
             }
-            Effect::Draining { .. } => {}
+            Effect::Draining { .. } | Effect::Undrained | Effect::Notice { .. } => {}
             Effect::Drained(_) => self.after(self.dice.below(200), Event::Exit(id)),
             Effect::Superseded { .. } => {
                 self.state(&Fact::Fault { what: "superseded", node: Some(id) });

@@ -154,6 +154,10 @@ async fn talk(game: &mut GameClient, steps: &mut Steps) -> anyhow::Result<ExitCo
                     steps.step(&String::from_utf8_lossy(&said))?;
                     continue;
                 }
+                ServerFrame::Notice { text } => {
+                    steps.step(&format!("notice: {text}"))?;
+                    continue;
+                }
                 ServerFrame::Welcome { .. } | ServerFrame::Delayed { .. } => continue,
             },
         };

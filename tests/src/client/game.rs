@@ -188,7 +188,7 @@ impl GameClient {
                     return Ok(Outcome::Refused { code, retry, handover });
                 }
                 ServerFrame::Delayed { .. } => self.delayed = true,
-                ServerFrame::App(_) | ServerFrame::Ending { .. } => {}
+                ServerFrame::App(_) | ServerFrame::Ending { .. } | ServerFrame::Notice { .. } => {}
             }
         }
     }

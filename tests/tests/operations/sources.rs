@@ -60,7 +60,7 @@ fn logged(code: &str) -> Vec<(String, String)> {
         let word = |n: usize| words.get(n).map(String::as_str);
         let level = match name {
             "note" | "note_limited" => word(1),
-            "limited" => word(0),
+            "limited" | "step" => word(0),
             _ => Some(name),
         };
         let level = level.filter(|level| LEVELS.contains(level));

@@ -6,6 +6,7 @@ mod deaths;
 mod envelopes;
 mod fleet;
 mod grants;
+mod operators;
 mod overload;
 mod repeats;
 mod sessions;

@@ -85,6 +85,22 @@ async fn whoever_races_for_a_player_id_gets_the_same_one() {
 }
 
 #[tokio::test]
+async fn who_may_play_is_asked_together_with_the_players() {
+    let test = TestStore::open().await;
+    let bob = test.store.register(new_account("bob")).await.unwrap().row;
+    assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), Some(vec![]));
+    let [us, eu] = ["us", "eu"].map(realm);
+    let (in_us, in_eu) =
+        (test.store.player_in(bob, &us).await.unwrap(), test.store.player_in(bob, &eu).await.unwrap());
+    assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), Some(vec![(eu, in_eu), (us, in_us)]));
+    for state in [AccountState::Banned, AccountState::Disabled] {
+        test.store.set_state(bob, state).await.unwrap();
+        assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), None, "{state:?}");
+    }
+    assert_eq!(test.store.players_who_may_play(AccountRow::from_raw(999)).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn players_belong_to_one_account_and_realm() {
     let test = TestStore::open().await;
     let bob = test.store.register(new_account("bob")).await.unwrap().row;

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use shared_msgs::clock::Now;
 use shared_msgs::ids::{HandoverId, PlayerId, Realm};
 use shared_msgs::limits;
-use tracing::{debug, info};
 
 use super::{Alarm, Core, Effect, Handover, RUNNING_MAX, Stage};
 use crate::accounts::AccountRow;
+use crate::handover::journal::step;
 use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::queue::TicketId;
 
@@ -25,20 +25,15 @@ impl Core {
     ) {
         let account = request.account;
         self.learn(account, players);
+        self.journal.open(account, id, now.unix);
         if !self.begin(id, request, None, now, fx) {
-            Self::refuse(id, NoPlace::HubBusy, fx);
-        }
-    }
-
-    pub(super) fn learn(&mut self, account: AccountRow, players: Vec<(Realm, PlayerId)>) {
-        for (realm, player) in players {
-            self.people.learn(account, realm, player);
+            self.refuse(id, NoPlace::HubBusy, now, fx);
         }
     }
 
     /// An answer to who has no handover under way.
-    pub(super) fn refuse(id: HandoverId, why: NoPlace, fx: &mut Vec<Effect>) {
-        info!(target: "handover", handover_id = %id, code = why.code(), "handover.refused");
+    pub(super) fn refuse(&mut self, id: HandoverId, why: NoPlace, now: Now, fx: &mut Vec<Effect>) {
+        step!(info, self, now, id, None, Some(why.code()), "handover.refused");
         fx.push(Effect::Answer { handover: id, answer: Err(Refused { handover: id, why }) });
     }
 
@@ -74,7 +69,7 @@ impl Core {
         };
         self.running.insert(id, handover);
         self.timers.set(Alarm::Handover(id), deadline);
-        debug!(target: "handover", handover_id = %id, is_first, "handover.asked");
+        step!(debug, self, now, id, None, None, "handover.asked", is_first);
         if is_first {
             self.place(id, now, fx);
         }
@@ -112,9 +107,10 @@ impl Core {
         let Some((handover, next)) = self.finish(id) else { return };
         match &answer {
             Ok(placed) => {
-                info!(target: "handover", handover_id = %id, server_id = %placed.server, confirmed = placed.confirmed, "handover.answered");
+                let confirmed = placed.confirmed;
+                step!(info, self, now, id, Some(&placed.server), None, "handover.answered", confirmed);
             }
-            Err(why) => info!(target: "handover", handover_id = %id, code = why.code(), "handover.refused"),
+            Err(why) => step!(info, self, now, id, None, Some(why.code()), "handover.refused"),
         }
         let answer = answer.map_err(|why| Refused { handover: id, why });
         if let Some(ticket) = handover.ticket {

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use shared_msgs::clock::Now;
+use shared_msgs::codes::Code;
 use shared_msgs::ids::{PlayerId, Realm, ServerId};
 use shared_msgs::limits;
-use shared_msgs::messages::ServerMessage;
+use shared_msgs::messages::{EntryKind, RosterEntry, ServerMessage};
 
 use super::{Alarm, Core, Effect};
 use crate::accounts::AccountRow;
 use crate::fleet::{News, Sender};
 use crate::handover::ends::EndKey;
+use crate::handover::journal::step;
 
 impl Core {
     pub(super) fn on_owners(
@@ -51,16 +53,40 @@ impl Core {
             ServerMessage::Ended { stamp, player, below, hashes } => {
                 self.on_ended(&(from.server.clone(), *player), stamp.boot, *below, hashes, now, fx);
             }
+            ServerMessage::Joined { entry, .. } => self.on_joined(&from.server, entry, now),
+            ServerMessage::Left { entry, .. } => self.on_left(&from.server, entry, now),
+            ServerMessage::Noticed { stamp, id } => self.on_noticed(&from.server, stamp.boot, *id),
             _ => {}
         }
         self.on_news(news, now, fx);
+        if let ServerMessage::Status(status) = message {
+            self.on_state(&from.server, status.stamp.boot, status.state, now, fx);
+        }
+    }
+
+    fn on_joined(&mut self, server: &ServerId, entry: &RosterEntry, now: Now) {
+        let Some(id) = self.journal.handover_of(&entry.hash) else { return };
+        if !self.journal.ends_with(id, "session.began") {
+            step!(debug, self, now, id, Some(server), None, "session.began");
+        }
+    }
+
+    fn on_left(&mut self, server: &ServerId, entry: &RosterEntry, now: Now) {
+        let Some(id) = self.journal.handover_of(&entry.hash) else { return };
+        let reason = self.ends.reason_for(&(server.clone(), entry.player), entry).map(Code::as_str);
+        if !self.journal.ends_with(id, "session.over") {
+            step!(debug, self, now, id, Some(server), reason, "session.over");
+        }
     }
 
     pub(super) fn on_news(&mut self, news: Vec<News>, now: Now, fx: &mut Vec<Effect>) {
         let mut is_any_lost = false;
         for item in news {
             match item {
-                News::NewBoot(server) => self.on_new_boot(&server, now, fx),
+                News::NewBoot(server) => {
+                    self.on_new_boot(&server, now, fx);
+                    self.resend_standing(&server, now, fx);
+                }
                 News::Suspect(server) | News::LeaseEnded(server) => {
                     self.note_lost(&server, now);
                     self.leave_server(&server, now, fx);
@@ -93,6 +119,14 @@ impl Core {
         }
     }
 
+    /// A server died: whoever was in game there and comes back goes before others.
+    fn note_lost(&mut self, server: &ServerId, now: Now) {
+        let Some(view) = self.fleet.get(server) else { return };
+        let live = view.roster.entries().filter(|entry| entry.kind == EntryKind::Live);
+        let owners = live.filter_map(|entry| self.people.owner(entry.player));
+        self.queue.lost.extend(owners.map(|account| (account, now.mono)));
+    }
+
     pub(super) fn on_link_up(&mut self, now: Now, fx: &mut Vec<Effect>) {
         self.cold_until.get_or_insert(now.mono + limits::COLD_HOLD);
         self.fleet.on_link_up(now);
@@ -112,5 +146,6 @@ impl Core {
         for key in &keys {
             self.send_end(key, true, now, fx);
         }
+        self.resend_standing(server, now, fx);
     }
 }

@@ -3,17 +3,20 @@
 //! A request goes: its account's line → a server is chosen → the player's id for that realm is found → a grant goes out → the server's
 //! yes comes in → older sessions are ended → the client is answered. A no, a will, a lease end or a new boot sends it to the next server.
 //!
-//! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account.
+//! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot and `slots` for whom one is kept; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account; `wishes` and `orders` do what operators ask.
 
 mod clients;
 mod hear;
+mod orders;
 mod place;
 mod queue;
 mod settle;
 mod single;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod types;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,7 +35,9 @@ use queue::{Asker, Tickets};
 use super::HandoverRequest;
 use super::ends::{EndKey, Ends};
 use super::fences::Fences;
+use super::floors::Floors;
 use super::grants::Ledger;
+use super::journal::Journal;
 use super::people::People;
 use crate::accounts::AccountRow;
 use crate::fleet::{Addressed, Fleet, Placement, ServerSummary};
@@ -52,6 +57,8 @@ enum Alarm {
     End(EndKey),
     Handover(HandoverId),
     Poll(TicketId),
+    Wish(ServerId),
+    Notice(ServerId, u64),
     Prune,
 }
 
@@ -125,6 +132,9 @@ pub struct Core {
     people: People,
     ledger: Ledger,
     ends: Ends,
+    floors: Floors,
+    standing: orders::Standing,
+    journal: Journal,
     running: BTreeMap<HandoverId, Handover>,
     /// Each account's handovers; the first one runs.
     lines: BTreeMap<AccountRow, VecDeque<HandoverId>>,
@@ -158,6 +168,9 @@ impl Core {
             people: People::default(),
             ledger: Ledger::default(),
             ends: Ends::default(),
+            floors: Floors::default(),
+            standing: orders::Standing::default(),
+            journal: Journal::default(),
             running: BTreeMap::new(),
             lines: BTreeMap::new(),
             holding: BTreeSet::new(),
@@ -180,6 +193,9 @@ impl Core {
             Input::Owners { asked, found } => self.on_owners(&asked, found, now, &mut fx),
             Input::Message { from, message } => self.on_message(&from, &message, now, &mut fx),
             Input::LinkUp => self.on_link_up(now, &mut fx),
+            Input::Barred { handover, account, why } => {
+                self.on_barred(handover, account, why, now, &mut fx);
+            }
             Input::CeilingStored(Some(ceiling)) => self.fences.on_stored(ceiling),
             Input::CeilingStored(None) => self.fences.on_store_failed(now),
             Input::Poll { handover, account, players, name, ticket, takes, wait } => {
@@ -187,7 +203,7 @@ impl Core {
                 self.on_poll(handover, asker, ticket, takes.then_some(wait), now, &mut fx);
             }
             Input::Leave { handover, account, ticket } => {
-                self.on_leave(handover, account, ticket, now, &mut fx)
+                self.on_leave(handover, account, ticket, now, &mut fx);
             }
             Input::TicketSaved { ticket, is_priority } => self.on_saved(ticket, is_priority, now, &mut fx),
             Input::TicketsDropped { tickets, is_done } => self.queue.on_dropped(tickets, is_done),
@@ -209,6 +225,8 @@ impl Core {
                 Alarm::End(key) => self.send_end(&key, true, now, &mut fx),
                 Alarm::Handover(id) => self.advance(id, now, &mut fx),
                 Alarm::Poll(ticket) => self.answer_poll(ticket, now, &mut fx),
+                Alarm::Wish(server) => self.send_wish(&server, now, &mut fx),
+                Alarm::Notice(server, id) => self.send_notice(&(server, id), now, &mut fx),
                 Alarm::Prune => self.prune(now, &mut fx),
             }
         }
@@ -259,6 +277,7 @@ impl Core {
     fn prune(&mut self, now: Now, fx: &mut Vec<Effect>) {
         self.timers.set(Alarm::Prune, now.mono + PRUNE_EVERY);
         self.queue.prune(now, fx);
+        self.floors.prune(now.mono);
         let (lines, fleet, queue) = (&self.lines, &self.fleet, &self.queue);
         self.ends.prune(now.mono, |(server, player), hash| {
             fleet.get(server).is_some_and(|view| view.roster.has(*player, *hash))

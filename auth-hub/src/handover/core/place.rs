@@ -5,11 +5,11 @@ use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId, TokenHash};
 use shared_msgs::limits;
 use shared_msgs::messages::{Grant, Order};
 use shared_msgs::token::TokenTag;
-use tracing::info;
 
 use super::{Alarm, Attempt, Core, Effect, Handover, OPEN_GRANTS_MAX, PlacedAt, Stage};
 use crate::fleet::{Candidate, ServerView};
 use crate::handover::grants::{OpenGrant, Resend};
+use crate::handover::journal::step;
 use crate::handover::{HandoverRequest, NoPlace};
 
 impl Core {
@@ -133,11 +133,10 @@ impl Core {
     }
 
     fn why_not(&self, handover: &Handover, now: Now) -> NoPlace {
-        use shared_msgs::messages::ServerState::Draining;
         if let Some(wanted) = &handover.request.server {
             return match self.fleet.get(wanted) {
                 None => NoPlace::ServerUnknown,
-                Some(view) if view.state == Draining => NoPlace::ServerDraining,
+                Some(view) if view.is_draining() => NoPlace::ServerDraining,
                 Some(_) if handover.was_refused_oddly => NoPlace::HubBusy,
                 Some(view) if view.is_eligible(now) => NoPlace::ServerFull,
                 Some(_) => NoPlace::NoServerOnline,
@@ -154,8 +153,9 @@ impl Core {
 
     fn grant(&mut self, id: HandoverId, server: &ServerId, player: PlayerId, now: Now, fx: &mut Vec<Effect>) {
         let (Some(handover), Some(view)) = (self.running.get(&id), self.fleet.get(server)) else { return };
+        let account = handover.request.account;
         // A fence must be above any earlier one of the account, wherever it was issued.
-        for (_, entry) in self.people.of(handover.request.account).flat_map(|p| self.fleet.entries_of(p)) {
+        for (_, entry) in self.people.of(account).flat_map(|p| self.fleet.entries_of(p)) {
             self.fences.observe(entry.fence, now);
         }
         let fence = self.fences.issue(now).filter(|_| self.ledger.len() < OPEN_GRANTS_MAX);
@@ -183,11 +183,13 @@ impl Core {
             sent_at: now.mono,
             yes_at: None,
         };
-        info!(target: "handover", handover_id = %id, server_id = %server, player_id = %player, "handover.placed");
+        let boot = view.boot;
+        step!(info, self, now, id, Some(server), None, "handover.placed", player_id = %player);
+        self.journal.granted(id, hash);
         self.ledger.insert(OpenGrant {
             server: server.clone(),
-            boot: view.boot,
-            account: handover.request.account,
+            boot,
+            account,
             grant,
             sent_at: now.mono,
             void_at: now.mono + limits::CLOSED_LIFE,
@@ -207,7 +209,7 @@ impl Core {
         let (server, boot, grant) = (open.server.clone(), open.boot, open.grant.clone());
         let again = open.resend.after(now.mono);
         self.timers.set(Alarm::Grant(hash), again);
-        info!(target: "handover", handover_id = %grant.handover, server_id = %server, token_hash = %hash, "grant.sent");
+        step!(info, self, now, grant.handover, Some(&server), None, "grant.sent", token_hash = %hash);
         Self::send(&server, boot, Order::Grant(grant), fx);
     }
 
@@ -215,7 +217,8 @@ impl Core {
     pub(super) fn resend_grant(&mut self, hash: TokenHash, now: Now, fx: &mut Vec<Effect>) {
         let Some(open) = self.ledger.get_mut(&hash) else { return };
         if now.mono >= open.void_at {
-            info!(target: "handover", handover_id = %open.grant.handover, server_id = %open.server, "grant.forgotten");
+            let (id, server) = (open.grant.handover, open.server.clone());
+            step!(info, self, now, id, Some(&server), None, "grant.forgotten");
             self.ledger.remove(&hash);
         } else if now.unix >= open.grant.expires_at {
             // The server would only refuse it; the slot stays counted until no clock can still hold it.

@@ -10,14 +10,15 @@ use std::time::Duration;
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId};
 use shared_msgs::limits;
-use shared_msgs::messages::{EntryKind, ServerState};
+use shared_msgs::messages::ServerState;
 use tracing::info;
 
 use super::{Alarm, Core, Effect};
 use crate::accounts::AccountRow;
 use crate::fleet::ServerView;
+use crate::handover::journal::step;
 use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
-use crate::queue::{Class, Gone, Line, Next, NoTicket, Queue, QueueSettings, Standing, TicketId, TicketRow};
+use crate::queue::{Class, Gone, Line, NoTicket, Queue, QueueSettings, Standing, TicketId, TicketRow};
 
 /// Whose server died so lately is let in before others.
 const RECONNECT_WINDOW: Duration = Duration::from_mins(5);
@@ -41,15 +42,15 @@ struct Poll {
 /// The queue, and what its owners want.
 #[derive(Debug)]
 pub(super) struct Tickets {
-    queue: Queue,
-    requests: BTreeMap<TicketId, HandoverRequest>,
+    pub(super) queue: Queue,
+    pub(super) requests: BTreeMap<TicketId, HandoverRequest>,
     /// The newest question of each ticket that is not answered yet.
     polls: BTreeMap<TicketId, Poll>,
     farewells: BTreeMap<TicketId, (NoPlace, Mono)>,
     /// What the store would not drop.
     undropped: BTreeSet<TicketId>,
     /// Accounts whose server died with them in game.
-    lost: BTreeMap<AccountRow, Mono>,
+    pub(super) lost: BTreeMap<AccountRow, Mono>,
     max: usize,
 }
 
@@ -159,7 +160,7 @@ impl Core {
         };
         row.regions.clone_from(&request.regions);
         let Some((_, next)) = self.finish(id) else { return };
-        info!(target: "handover", handover_id = %id, ticket = %ticket, "ticket.issued");
+        step!(info, self, now, id, None, None, "ticket.issued", ticket = %ticket);
         self.queue.requests.insert(ticket, request);
         self.ask_of(ticket, Poll { ask: id, takes: true }, now, fx);
         self.timers.set(Alarm::Poll(ticket), now.mono + limits::LOGIN_DEADLINE);
@@ -207,7 +208,7 @@ impl Core {
         let Asker { account, players, name } = asker;
         if self.queue.queue.owner(ticket) != Some(account) {
             let why = self.queue.farewells.get(&ticket).map_or(NoPlace::TicketUnknown, |(why, _)| *why);
-            return Self::refuse(id, why, fx);
+            return self.refuse(id, why, now, fx);
         }
         self.learn(account, players);
         let wanted = self.queue.requests.get_mut(&ticket).and_then(|request| {
@@ -217,7 +218,7 @@ impl Core {
         let is_draining = |view: &ServerView| view.state == ServerState::Draining;
         if wanted.and_then(|server| self.fleet.get(&server)).is_some_and(is_draining) {
             self.drop_ticket(ticket, Gone::PartyBroken, now, fx);
-            return Self::refuse(id, NoPlace::ServerDraining, fx);
+            return self.refuse(id, NoPlace::ServerDraining, now, fx);
         }
         self.ask_of(ticket, Poll { ask: id, takes: takes.is_some() }, now, fx);
         if self.queue.queue.seen(ticket, now.mono) {
@@ -235,7 +236,7 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) {
         if self.queue.queue.owner(ticket) != Some(account) {
-            return Self::refuse(id, NoPlace::TicketUnknown, fx);
+            return self.refuse(id, NoPlace::TicketUnknown, now, fx);
         }
         info!(target: "handover", handover_id = %id, ticket = %ticket, "ticket.given_back");
         self.drop_ticket(ticket, Gone::PartyBroken, now, fx);
@@ -269,18 +270,19 @@ impl Core {
         let Some(Poll { ask, .. }) = self.queue.polls.remove(&ticket) else { return };
         match self.queue.queue.view(ticket, now.mono) {
             Some(view) => fx.push(Effect::Queued { handover: ask, view }),
-            None => Self::refuse(ask, NoPlace::TicketUnknown, fx),
+            None => self.refuse(ask, NoPlace::TicketUnknown, now, fx),
         }
     }
 
     /// The handover of a ticket whose slot is kept and whose owner asks for it.
-    fn start(&mut self, ticket: TicketId, now: Now, fx: &mut Vec<Effect>) {
+    pub(super) fn start(&mut self, ticket: TicketId, now: Now, fx: &mut Vec<Effect>) {
         let poll = self.queue.polls.get(&ticket).filter(|poll| poll.takes);
         let (Some(poll), Some(request)) = (poll, self.queue.requests.get(&ticket)) else { return };
         let (id, request) = (poll.ask, request.clone());
         let Some(server) = self.queue.queue.claim(ticket) else { return };
         self.timers.cancel(&Alarm::Poll(ticket));
-        info!(target: "handover", handover_id = %id, ticket = %ticket, server_id = %server, "ticket.called");
+        self.journal.open(request.account, id, now.unix);
+        step!(info, self, now, id, Some(&server), None, "ticket.called", ticket = %ticket);
         if !self.begin(id, request, Some(ticket), now, fx) {
             self.queue.queue.give_back(ticket);
             self.answer_poll(ticket, now, fx);
@@ -328,6 +330,21 @@ impl Core {
         }
     }
 
+    /// An operator ended what the account has under way: its ticket is void, and says why. Gives how many were.
+    pub(super) fn bar_ticket(
+        &mut self,
+        account: AccountRow,
+        why: NoPlace,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) -> usize {
+        let Some(ticket) = self.queue.queue.ticket_of(account) else { return 0 };
+        self.say_goodbye(ticket, why, now, fx);
+        self.drop_ticket(ticket, Gone::PartyBroken, now, fx);
+        self.pump(now, fx);
+        1
+    }
+
     /// Takes a ticket out, and its party with it.
     fn drop_ticket(&mut self, ticket: TicketId, why: Gone, now: Now, fx: &mut Vec<Effect>) {
         let gone = self.queue.queue.drop_with_party(ticket, why);
@@ -346,6 +363,9 @@ impl Core {
             fx.push(Effect::DropTickets(gone.iter().map(|(ticket, ..)| *ticket).collect()));
         }
         for (ticket, _, why) in gone {
+            if self.queue.farewells.contains_key(&ticket) {
+                continue;
+            }
             let why = match why {
                 _ if own == Some(ticket) => NoPlace::TicketUnknown,
                 Gone::Abandoned => NoPlace::TicketUnknown,
@@ -364,7 +384,7 @@ impl Core {
         }
         info!(target: "handover", ticket = %ticket, code = why.code(), "ticket.void");
         if let Some(Poll { ask, .. }) = self.queue.polls.remove(&ticket) {
-            Self::refuse(ask, why, fx);
+            self.refuse(ask, why, now, fx);
         }
     }
 
@@ -375,112 +395,5 @@ impl Core {
         let gone = self.queue.queue.tick(now.mono);
         self.on_gone(gone, None, now, fx);
         self.pump(now, fx);
-    }
-
-    /// A server died: whoever was in game there and comes back goes before others.
-    pub(super) fn note_lost(&mut self, server: &ServerId, now: Now) {
-        let Some(view) = self.fleet.get(server) else { return };
-        let live = view.roster.entries().filter(|entry| entry.kind == EntryKind::Live);
-        let owners = live.filter_map(|entry| self.people.owner(entry.player));
-        self.queue.lost.extend(owners.map(|account| (account, now.mono)));
-    }
-
-    /// Keeps each free slot for the first who waits for it and is present.
-    pub(super) fn pump(&mut self, now: Now, fx: &mut Vec<Effect>) {
-        if !self.queue.queue.is_anybody_present() {
-            return;
-        }
-        let mut free = self.free_slots(now);
-        let (mut after, mut closed, mut called) = (None, Vec::new(), Vec::new());
-        while !free.is_empty() {
-            let Some(next) = self.queue.queue.next(after, &closed) else { break };
-            let Some((line, slots, ticket)) = self.queue.queue.wants(next) else { break };
-            let line = line.clone();
-            let request = self.queue.requests.get(&ticket);
-            let choice = request.and_then(|request| self.choose_for(request, &line, slots, &free));
-            if let Some(server) = choice {
-                let left = free.get(&server).map_or(0, |slots_free| slots_free - slots);
-                if left == 0 {
-                    free.remove(&server)
-                } else {
-                    free.insert(server.clone(), left)
-                };
-                called.extend(self.queue.queue.reserve(next, &server, now.mono));
-            } else if slots == 1 {
-                // Nor is there one for anybody else of this line who wants one.
-                closed.push(line);
-            } else {
-                // A party waits where most is free already; elsewhere the others go on.
-                if let Some(server) = self.gathering_place(next, &line, slots, &free, now) {
-                    free.remove(&server);
-                    self.queue.queue.pin(next, &server);
-                }
-                after = Some(next);
-            }
-        }
-        for ticket in called {
-            self.start(ticket, now, fx);
-        }
-    }
-}
-
-/// Free slots, by server.
-type Free = BTreeMap<ServerId, u32>;
-
-impl Core {
-    /// What eligible servers have, but for what is kept.
-    fn free_slots(&self, now: Now) -> Free {
-        let eligible = self.fleet.iter().filter(|(_, view)| view.is_eligible(now));
-        let free = eligible.filter_map(|(server, view)| {
-            // A gathering party's slots are free for it, and for who is before it.
-            let taken = self.promised(server, view) + u64::from(self.queue.queue.kept(server));
-            let free = u64::from(view.occupancy().max_players).saturating_sub(taken);
-            (free > 0).then(|| (server.clone(), u32::try_from(free).unwrap_or(u32::MAX)))
-        });
-        free.collect()
-    }
-
-    /// Where so many of a line go, by the placement's policy.
-    fn choose_for(
-        &self,
-        request: &HandoverRequest,
-        line: &Line,
-        slots: u32,
-        free: &Free,
-    ) -> Option<ServerId> {
-        let candidates = free.iter().filter(|(_, free)| **free >= slots).filter_map(|(server, free)| {
-            let view = self.fleet.get(server).filter(|view| is_of(line, server, view))?;
-            let rank = self.region_rank(request, view)?;
-            Some(Self::candidate(server, view, rank, view.occupancy().max_players.saturating_sub(*free)))
-        });
-        self.placement.choose(candidates, &*self.rng).map(|candidate| candidate.server.clone())
-    }
-
-    /// Where slots gather for a party that no server has room for: where they did, else where most are free.
-    fn gathering_place(
-        &self,
-        next: Next,
-        line: &Line,
-        slots: u32,
-        free: &Free,
-        now: Now,
-    ) -> Option<ServerId> {
-        let could = |server: &ServerId| {
-            let view = self.fleet.get(server)?;
-            let is_large = view.occupancy().max_players >= slots;
-            (view.is_eligible(now) && is_large && is_of(line, server, view)).then_some(())
-        };
-        let before = self.queue.queue.pinned(next).filter(|server| could(server).is_some());
-        let most = free.iter().filter(|(server, _)| could(server).is_some()).max_by_key(|(_, free)| **free);
-        before.or(most.map(|(server, _)| server)).cloned()
-    }
-}
-
-/// Whether a server's slots are for those of a line.
-fn is_of(line: &Line, server: &ServerId, view: &ServerView) -> bool {
-    match line {
-        Line::Anywhere => true,
-        Line::Regions(regions) => regions.contains(&view.profile.region),
-        Line::Server(only) => only == server,
     }
 }

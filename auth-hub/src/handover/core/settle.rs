@@ -7,10 +7,10 @@ use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, HandoverId, PlayerId, ServerId, TokenHash};
 use shared_msgs::limits;
 use shared_msgs::messages::Verdict;
-use tracing::info;
 
 use super::{Alarm, Attempt, Core, Effect, Stage};
 use crate::handover::ends::Debt;
+use crate::handover::journal::step;
 use crate::handover::{NoPlace, Placed};
 
 impl Core {
@@ -44,7 +44,7 @@ impl Core {
         match verdict {
             Verdict::Held | Verdict::Redeemed => {
                 if let Some(after) = was_open {
-                    info!(target: "handover", handover_id = %id, server_id = %server, "grant.accepted");
+                    step!(info, self, now, id, Some(server), None, "grant.accepted");
                     fx.push(Effect::GrantRoundTrip {
                         ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
                     });
@@ -62,8 +62,13 @@ impl Core {
             }
             Verdict::Refused(code) => {
                 self.ends.on_hash_closed(&(server.clone(), player), &hash);
-                if was_open.is_some() || is_current {
-                    info!(target: "handover", handover_id = %id, server_id = %server, code = %code, "grant.refused");
+                let is_no = was_open.is_some() || is_current;
+                // Or the end of a place that was held: nobody came, or it was taken back.
+                let was_held = self.journal.handover_of(&hash) == Some(id);
+                if is_no || (was_held && !self.journal.ends_with(id, "grant.refused")) {
+                    step!(info, self, now, id, Some(server), Some(code.as_str()), "grant.refused");
+                }
+                if is_no {
                     fx.push(Effect::GrantRefused);
                 }
                 if is_current {
@@ -109,7 +114,7 @@ impl Core {
             hashes: vec![(hash, until)],
             reason: Code::Cancelled,
         };
-        info!(target: "handover", handover_id = %id, server_id = %attempt.server, "grant.cancelled");
+        step!(info, self, now, id, Some(&debt.key.0), None, "grant.cancelled");
         self.ledger.remove(&hash);
         self.timers.cancel(&Alarm::Grant(hash));
         let key = debt.key.clone();

@@ -9,13 +9,20 @@ use shared_msgs::clock::Now;
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, Fence, HandoverId, PlayerId, ServerId, TokenHash};
 use shared_msgs::limits;
-use shared_msgs::messages::{Order, RosterEntry, Verdict};
+use shared_msgs::messages::{End, Order, RosterEntry, Verdict};
 use tracing::{debug, info};
 
 use super::{Alarm, Core, Effect};
 use crate::accounts::AccountRow;
 use crate::fleet::Freshness;
 use crate::handover::ends::{Debt, EndKey};
+
+/// A place that was granted, and is to be ended whatever its server's roster says.
+pub(super) struct Taken {
+    pub(super) key: EndKey,
+    pub(super) boot: BootId,
+    pub(super) hash: TokenHash,
+}
 
 /// Players asked for at once.
 const OWNERS_PER_QUESTION_MAX: usize = 500;
@@ -90,19 +97,59 @@ impl Core {
             self.fences.observe(entry.fence, now);
         }
         let newest = entries.iter().map(|(_, entry)| entry.fence).chain(self.accepted_fence(account)).max();
-        let Some(newest) = newest else { return };
-        let mut debts: BTreeMap<EndKey, (BootId, Vec<TokenHash>)> = BTreeMap::new();
+        // What an operator has ended stays ended, though nothing newer is there.
+        let floor = self.floors.get(account).filter(|floor| Some(floor.below) > newest);
+        let ended = floor.map(|floor| (floor.below, floor.reason));
+        let Some((newest, reason)) = ended.or(newest.map(|newest| (newest, Code::Superseded))) else {
+            return;
+        };
+        self.end_below(account, newest, reason, Vec::new(), now, fx);
+        // Something newer than the running attempt has come to light, and the attempt has just been ended: again, above it.
+        let outrun = self.granting(account).filter(|id| self.attempt(id).is_some_and(|a| a.fence < newest));
+        if let Some(id) = outrun {
+            self.start_over(id, now, fx);
+        }
+    }
+
+    /// Owes ends to every server where the account has an entry or an open grant below a fence, and for what is `taken`. Gives the servers.
+    pub(super) fn end_below(
+        &mut self,
+        account: AccountRow,
+        newest: Fence,
+        reason: Code,
+        taken: Vec<Taken>,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) -> Vec<ServerId> {
+        let entries = self.entries(account, now);
+        let by = entries.iter().find(|(_, entry)| entry.fence == newest).map(|(_, entry)| entry.hash);
+        let by = by.and_then(|hash| self.journal.handover_of(&hash));
+        let by = by.or_else(|| {
+            self.granting(account).filter(|id| self.attempt(id).is_some_and(|a| a.fence == newest))
+        });
+        let older = entries.iter().filter(|(_, entry)| entry.fence < newest).map(|(_, entry)| entry.hash);
+        let open = self.ledger.of_account(account, newest).map(|open| open.grant.hash);
+        for hash in older.chain(open).collect::<Vec<_>>() {
+            if let (Some(id), Some(by)) = (self.journal.handover_of(&hash), by) {
+                self.journal.superseded(id, by);
+            }
+        }
+        let mut debts: BTreeMap<EndKey, (BootId, BTreeSet<TokenHash>)> = BTreeMap::new();
         for (server, entry) in entries.iter().filter(|(_, entry)| entry.fence < newest) {
             if let Some(view) = self.fleet.get(server) {
-                debts.entry((server.clone(), entry.player)).or_insert((view.boot, Vec::new()));
+                debts.entry((server.clone(), entry.player)).or_insert((view.boot, BTreeSet::new()));
             }
+        }
+        for Taken { key, boot, hash } in taken {
+            debts.entry(key).or_insert((boot, BTreeSet::new())).1.insert(hash);
         }
         // Grants that were answered unconfirmed are on their way to a place of their own: name them, in case the end comes first.
         for open in self.ledger.of_account(account, newest) {
             let debt =
-                debts.entry((open.server.clone(), open.grant.player)).or_insert((open.boot, Vec::new()));
-            debt.1.push(open.grant.hash);
+                debts.entry((open.server.clone(), open.grant.player)).or_insert((open.boot, BTreeSet::new()));
+            debt.1.insert(open.grant.hash);
         }
+        let servers: BTreeSet<ServerId> = debts.keys().map(|(server, _)| server.clone()).collect();
         for (key, (boot, hashes)) in debts {
             let until = now.mono + limits::CLOSED_LIFE;
             for hash in &hashes {
@@ -110,17 +157,12 @@ impl Core {
                 self.timers.cancel(&Alarm::Grant(*hash));
             }
             let hashes = hashes.into_iter().map(|hash| (hash, until)).collect();
-            let debt =
-                Debt { key: key.clone(), boot, account, below: newest, hashes, reason: Code::Superseded };
+            let debt = Debt { key: key.clone(), boot, account, below: newest, hashes, reason };
             if self.ends.owe(debt) {
                 self.send_end(&key, false, now, fx);
             }
         }
-        // Something newer than the running attempt has come to light, and the attempt has just been ended: again, above it.
-        let outrun = self.granting(account).filter(|id| self.attempt(id).is_some_and(|a| a.fence < newest));
-        if let Some(id) = outrun {
-            self.start_over(id, now, fx);
-        }
+        servers.into_iter().collect()
     }
 
     /// Sends what is owed, and arms the re-send.
@@ -137,9 +179,21 @@ impl Core {
         info!(target: "handover", server_id = %key.0, player_id = %key.1, below = %end.below, reason = %end.reason, "end.sent");
         if is_again {
             fx.push(Effect::Resent);
+        } else {
+            self.note_end(key, &end, now);
         }
         Self::send(&key.0, boot, Order::End(end), fx);
         self.timers.set(Alarm::End(key.clone()), again);
+    }
+
+    /// Tells the stories of what an end is about.
+    fn note_end(&mut self, key: &EndKey, end: &End, now: Now) {
+        let entries = self.fleet.get(&key.0).into_iter().flat_map(|view| view.roster.of_player(key.1));
+        let older = entries.filter(|entry| entry.fence < end.below).map(|entry| entry.hash);
+        let hashes: BTreeSet<TokenHash> = older.chain(end.hashes.iter().copied()).collect();
+        for id in hashes.iter().filter_map(|hash| self.journal.handover_of(hash)).collect::<BTreeSet<_>>() {
+            self.journal.step(id, "end.sent", Some(&key.0), Some(end.reason.as_str()), now.unix);
+        }
     }
 
     pub(super) fn on_ended(

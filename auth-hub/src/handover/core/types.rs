@@ -7,7 +7,7 @@ use shared_msgs::messages::ServerMessage;
 
 use crate::accounts::AccountRow;
 use crate::fleet::{Addressed, Sender};
-use crate::handover::{HandoverRequest, Placed, Refused};
+use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::queue::{TicketId, TicketRow, TicketView};
 
 /// What the world tells the core.
@@ -21,6 +21,15 @@ pub enum Input {
         request: HandoverRequest,
         /// The account's ids in all realms it has been to.
         players: Vec<(Realm, PlayerId)>,
+    },
+    /// A client wants in whose account may not play (any more), or was ended before we heard of the request.
+    Barred {
+        /// Fresh.
+        handover: HandoverId,
+        /// Whose.
+        account: AccountRow,
+        /// What it is told.
+        why: NoPlace,
     },
     /// The store's answer to [`Effect::FindPlayer`].
     Player {

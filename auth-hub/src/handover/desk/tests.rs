@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use prometheus_client::registry::Registry;
 use shared_msgs::clock::SystemClock;
+use shared_msgs::codes::Code;
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::{self, BrokerAddr, LinkConfig};
 use shared_msgs::rng::SystemRng;
@@ -40,6 +41,7 @@ async fn desk(dir: &std::path::Path) -> DeskTask {
         events,
         heart: Heartbeat::default(),
         tasks,
+        revoke: Box::new(|_, _| {}),
     })
     .1
 }
@@ -52,6 +54,28 @@ fn ask(desk: &mut DeskTask, n: usize) -> (HandoverId, oneshot::Receiver<Result<A
     let (answer, answered) = oneshot::channel();
     desk.on_ask(Ask::HandOver(request, handover, answer));
     (handover, answered)
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_the_store_is_ended_with_its_account_and_gets_no_second_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(dir.path()).await;
+    desk.feed(Input::CeilingStored(Some(u64::MAX)));
+    let ((handover, mut answered), (_, mut other)) = (ask(&mut desk, 1), ask(&mut desk, 2));
+    let (to, mut report) = oneshot::channel();
+    let account = AccountRow::from_raw(1);
+    desk.on_wish(wishes::Wish::End(account, Vec::new(), Code::Kicked, to));
+    assert_eq!(report.try_recv().unwrap().unwrap().refused, 1);
+    assert_eq!(answered.try_recv().unwrap().unwrap_err(), Refused { handover, why: NoPlace::Kicked });
+    for _ in 0..2 {
+        let looked_up = desk.looked_up.recv().await.unwrap();
+        desk.on_looked_up(looked_up);
+    }
+    let stories = desk.core.explain(account);
+    assert_eq!((stories.len(), stories[0].outcome.as_str()), (1, "came to nothing: kicked"));
+    // The store has no such account, so it may not play.
+    assert_eq!(other.try_recv().unwrap().unwrap_err().why, NoPlace::Banned);
+    assert!(desk.looking_up.is_empty() && desk.waiting.is_empty());
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ fn a_drain_answers_who_waits_takes_back_what_is_held_and_lets_players_finish() {
     assert_eq!(refused(&bench.show(&later)), Code::ServerDraining);
     assert_eq!(replies(&bench.grant(&later)), [(Verdict::Refused(Code::ServerDraining), false)]);
     bench.handle(Input::SetState(ServerState::Online));
-    assert_eq!(bench.gate.state(), ServerState::Draining, "a drain is final");
+    assert_eq!(bench.gate.state(), ServerState::Draining, "the game does not take a drain back");
     assert!(drained(&bench.pass(Duration::from_hours(5))).is_none());
     assert_eq!(occupied(&bench), (1, 0, 0));
     let out = bench.handle(Input::Leave(slot));
@@ -67,6 +67,80 @@ fn a_second_drain_can_only_be_sooner_and_an_empty_server_is_drained_at_once() {
     let out = bench.pass(ms(1_000));
     assert_eq!((voids(&out), drained(&out)), (vec![slot], Some(DrainReport { left: 0, voided: 1 })));
     assert!(drained(&bench.handle(Input::Drain { within: None })).is_some());
+}
+
+#[test]
+fn an_undrained_server_takes_players_again_and_who_was_kicked_still_goes() {
+    let mut bench = Bench::new(9);
+    let slots = [bench.enter(1, 1).1, bench.enter(2, 2).1];
+    bench.handle(Input::Drain { within: Some(ms(5_000)) });
+    assert_eq!(kicks(&bench.pass(ms(1_000))).len(), 2);
+    bench.handle(Input::Leave(slots[0]));
+    bench.handle(Input::SetState(ServerState::Degraded));
+    let out = bench.order(Order::Undrain);
+    assert!(out.contains(&Effect::Undrained));
+    assert_eq!(bench.gate.state(), ServerState::Degraded, "what the game said meanwhile");
+    bench.enter(3, 3);
+    assert_eq!(voids(&bench.pass(limits::SAVE_TIME)), [slots[1]]);
+    assert!(kicks(&bench.pass(ms(10_000))).is_empty());
+    assert_eq!(occupied(&bench), (1, 0, 0));
+    assert!(!bench.order(Order::Undrain).contains(&Effect::Undrained), "once");
+}
+
+#[test]
+fn the_limit_of_a_drain_that_was_taken_back_does_not_hold_for_the_next_one() {
+    let mut bench = Bench::new(9);
+    bench.enter(1, 1);
+    bench.handle(Input::Drain { within: Some(ms(10_000)) });
+    bench.order(Order::Undrain);
+    let out = bench.handle(Input::Drain { within: None });
+    assert_eq!(draining(&out), [None]);
+    assert!(kicks(&bench.pass(ms(60_000))).is_empty());
+    assert_eq!(occupied(&bench), (1, 0, 0));
+}
+
+#[test]
+fn a_drain_by_the_games_own_state_is_taken_back_too_and_begins_anew_only_when_said_anew() {
+    let mut bench = Bench::new(9);
+    bench.handle(Input::SetState(ServerState::Draining));
+    bench.order(Order::Undrain);
+    assert_eq!(bench.gate.state(), ServerState::Online);
+    bench.handle(Input::SetState(ServerState::Draining));
+    assert_eq!(bench.gate.state(), ServerState::Online, "said before");
+    bench.handle(Input::SetState(ServerState::Online));
+    bench.handle(Input::SetState(ServerState::Draining));
+    assert_eq!(bench.gate.state(), ServerState::Draining);
+}
+
+#[test]
+fn a_server_that_is_about_to_stop_or_is_closed_takes_no_drain_back() {
+    let by = BootId { started: UnixMs(START), random: 6 };
+    for last in [Input::Retire { within: None }, Input::Close, Input::Hub(superseded(by))] {
+        let mut bench = Bench::new(9);
+        bench.handle(Input::Drain { within: None });
+        bench.handle(last);
+        assert_eq!(bench.order(Order::Undrain), []);
+        assert_eq!(bench.gate.state(), ServerState::Draining);
+    }
+}
+
+fn superseded(by: BootId) -> HubMessage {
+    HubMessage::Order { boot: BOOT, order: Order::Superseded { by } }
+}
+
+#[test]
+fn a_notice_is_shown_once_and_answered_each_time() {
+    let mut bench = Bench::new(9);
+    let mut say = |id: u64| {
+        let out = bench.order(Order::Notice { id, text: "hi".into() });
+        let answers = out.iter().filter(|e| matches!(e, Effect::Send(ServerMessage::Noticed { .. }))).count();
+        (out.iter().filter(|e| matches!(e, Effect::Notice { .. })).count(), answers)
+    };
+    assert_eq!([say(7), say(7), say(8), say(7)], [(1, 1), (0, 1), (1, 1), (0, 1)]);
+    for id in 100..164 {
+        assert_eq!(say(id), (1, 1));
+    }
+    assert_eq!(say(7), (1, 1), "remembered as long as there is room");
 }
 
 #[test]

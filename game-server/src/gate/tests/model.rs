@@ -202,7 +202,12 @@ impl Model {
                         *floor = (floor.0.max(*below), floor.1.max(*until));
                     }
                 }
-                Effect::Send(_) | Effect::Status(_) | Effect::Draining { .. } | Effect::Drained(_) => {}
+                Effect::Send(_)
+                | Effect::Status(_)
+                | Effect::Draining { .. }
+                | Effect::Drained(_)
+                | Effect::Undrained
+                | Effect::Notice { .. } => {}
                 Effect::Superseded { .. } => self.floors.clear(),
             }
         }

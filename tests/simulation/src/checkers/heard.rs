@@ -25,7 +25,8 @@ pub(super) fn stamp_of(message: &ServerMessage) -> Option<&Stamp> {
         | ServerMessage::Ended { stamp, .. }
         | ServerMessage::Joined { stamp, .. }
         | ServerMessage::Left { stamp, .. }
-        | ServerMessage::RosterPage { stamp, .. } => Some(stamp),
+        | ServerMessage::RosterPage { stamp, .. }
+        | ServerMessage::Noticed { stamp, .. } => Some(stamp),
     }
 }
 
@@ -66,7 +67,7 @@ impl Door {
                     (self.rev, self.awaits, self.is_known) = (stamp.rev, false, true);
                 }
             }
-            ServerMessage::Ended { .. } | ServerMessage::Gone { .. } => {}
+            ServerMessage::Ended { .. } | ServerMessage::Gone { .. } | ServerMessage::Noticed { .. } => {}
         }
     }
 

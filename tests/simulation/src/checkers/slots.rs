@@ -122,7 +122,7 @@ impl Promises {
                 }
             }
             ServerMessage::Ended { hashes, .. } => self.open.retain(|hash, _| !hashes.contains(hash)),
-            ServerMessage::Status(_) | ServerMessage::Gone { .. } => {}
+            ServerMessage::Status(_) | ServerMessage::Gone { .. } | ServerMessage::Noticed { .. } => {}
         }
     }
 

@@ -47,6 +47,12 @@ pub(super) struct Peer {
     pub(super) page_entries: usize,
     pub(super) superseded: bool,
     pub(super) rosters_asked: Vec<u64>,
+    /// `within_ms` of each drain that came.
+    pub(super) drains: Vec<u32>,
+    pub(super) undrains: u32,
+    pub(super) notices: Vec<(u64, String)>,
+    /// Of its key.
+    pub(super) generation: u32,
 }
 
 impl Peer {
@@ -79,11 +85,15 @@ impl Peer {
             page_entries: limits::ROSTER_PAGE_ENTRIES_MAX,
             superseded: false,
             rosters_asked: Vec::new(),
+            drains: Vec::new(),
+            undrains: 0,
+            notices: Vec::new(),
+            generation: 1,
         }
     }
 
     pub(super) fn sender(&self) -> Sender {
-        let key = KeyName { epoch: 1, generation: 1 };
+        let key = KeyName { epoch: 1, generation: self.generation };
         Sender { server: self.id.clone(), stream: self.stream, key }
     }
 
@@ -144,7 +154,20 @@ impl Peer {
                 self.superseded = true;
                 Vec::new()
             }
-            Order::Drain { .. } => Vec::new(),
+            Order::Drain { within_ms } => {
+                self.drains.push(*within_ms);
+                self.state = ServerState::Draining;
+                vec![self.status()]
+            }
+            Order::Undrain => {
+                self.undrains += 1;
+                self.state = ServerState::Online;
+                vec![self.status()]
+            }
+            Order::Notice { id, text } => {
+                self.notices.push((*id, text.clone()));
+                vec![ServerMessage::Noticed { stamp: self.stamp(false), id: *id }]
+            }
         }
     }
 

@@ -277,7 +277,7 @@ impl Rig {
         self.run(0);
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Send(order) => {

@@ -1,0 +1,112 @@
+//! Free slots and whose they are: those who wait, in their order, before anybody new.
+//!
+//! Invariant: a slot goes to the first in the order who can use it and is present; a party's slots gather on one server, and are passed by on the others.
+
+use std::collections::BTreeMap;
+
+use shared_msgs::clock::Now;
+use shared_msgs::ids::ServerId;
+
+use super::{Core, Effect};
+use crate::fleet::ServerView;
+use crate::handover::HandoverRequest;
+use crate::queue::{Line, Next};
+
+/// Free slots, by server.
+type Free = BTreeMap<ServerId, u32>;
+
+impl Core {
+    /// Keeps each free slot for the first who waits for it and is present.
+    pub(super) fn pump(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        if !self.queue.queue.is_anybody_present() {
+            return;
+        }
+        let mut free = self.free_slots(now);
+        let (mut after, mut closed, mut called) = (None, Vec::new(), Vec::new());
+        while !free.is_empty() {
+            let Some(next) = self.queue.queue.next(after, &closed) else { break };
+            let Some((line, slots, ticket)) = self.queue.queue.wants(next) else { break };
+            let line = line.clone();
+            let request = self.queue.requests.get(&ticket);
+            let choice = request.and_then(|request| self.choose_for(request, &line, slots, &free));
+            if let Some(server) = choice {
+                let left = free.get(&server).map_or(0, |slots_free| slots_free - slots);
+                if left == 0 {
+                    free.remove(&server)
+                } else {
+                    free.insert(server.clone(), left)
+                };
+                called.extend(self.queue.queue.reserve(next, &server, now.mono));
+            } else if slots == 1 {
+                // Nor is there one for anybody else of this line who wants one.
+                closed.push(line);
+            } else {
+                // A party waits where most is free already; elsewhere the others go on.
+                if let Some(server) = self.gathering_place(next, &line, slots, &free, now) {
+                    free.remove(&server);
+                    self.queue.queue.pin(next, &server);
+                }
+                after = Some(next);
+            }
+        }
+        for ticket in called {
+            self.start(ticket, now, fx);
+        }
+    }
+
+    /// What eligible servers have, but for what is kept.
+    fn free_slots(&self, now: Now) -> Free {
+        let eligible = self.fleet.iter().filter(|(_, view)| view.is_eligible(now));
+        let free = eligible.filter_map(|(server, view)| {
+            // A gathering party's slots are free for it, and for who is before it.
+            let taken = self.promised(server, view) + u64::from(self.queue.queue.kept(server));
+            let free = u64::from(view.occupancy().max_players).saturating_sub(taken);
+            (free > 0).then(|| (server.clone(), u32::try_from(free).unwrap_or(u32::MAX)))
+        });
+        free.collect()
+    }
+
+    /// Where so many of a line go, by the placement's policy.
+    fn choose_for(
+        &self,
+        request: &HandoverRequest,
+        line: &Line,
+        slots: u32,
+        free: &Free,
+    ) -> Option<ServerId> {
+        let candidates = free.iter().filter(|(_, free)| **free >= slots).filter_map(|(server, free)| {
+            let view = self.fleet.get(server).filter(|view| is_of(line, server, view))?;
+            let rank = self.region_rank(request, view)?;
+            Some(Self::candidate(server, view, rank, view.occupancy().max_players.saturating_sub(*free)))
+        });
+        self.placement.choose(candidates, &*self.rng).map(|candidate| candidate.server.clone())
+    }
+
+    /// Where slots gather for a party that no server has room for: where they did, else where most are free.
+    fn gathering_place(
+        &self,
+        next: Next,
+        line: &Line,
+        slots: u32,
+        free: &Free,
+        now: Now,
+    ) -> Option<ServerId> {
+        let could = |server: &ServerId| {
+            let view = self.fleet.get(server)?;
+            let is_large = view.occupancy().max_players >= slots;
+            (view.is_eligible(now) && is_large && is_of(line, server, view)).then_some(())
+        };
+        let before = self.queue.queue.pinned(next).filter(|server| could(server).is_some());
+        let most = free.iter().filter(|(server, _)| could(server).is_some()).max_by_key(|(_, free)| **free);
+        before.or(most.map(|(server, _)| server)).cloned()
+    }
+}
+
+/// Whether a server's slots are for those of a line.
+fn is_of(line: &Line, server: &ServerId, view: &ServerView) -> bool {
+    match line {
+        Line::Anywhere => true,
+        Line::Regions(regions) => regions.contains(&view.profile.region),
+        Line::Server(only) => only == server,
+    }
+}

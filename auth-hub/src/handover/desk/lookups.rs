@@ -1,0 +1,74 @@
+//! What the desk asks the store, beside its own work; the answers come back as inputs.
+//!
+//! Invariant: a client's question that waits for the store holds one of a bounded number of permits until the core has it.
+
+use std::sync::Arc;
+
+use shared_msgs::ids::{HandoverId, PlayerId, Realm};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{Instrument as _, info, info_span, warn};
+
+use super::{Client, DeskTask, Input, LookedUp};
+use crate::accounts::AccountRow;
+use crate::handover::{NoPlace, Refused};
+
+impl DeskTask {
+    /// Asks the core a client's question, with the players of its account.
+    pub(super) fn with_players(
+        &mut self,
+        account: AccountRow,
+        handover: HandoverId,
+        client: Client,
+        question: impl FnOnce(Vec<(Realm, PlayerId)>) -> Input + Send + 'static,
+    ) {
+        let Ok(permit) = Arc::clone(&self.lookup_permits).try_acquire_owned() else {
+            let _ = client.send(Err(Refused { handover, why: NoPlace::HubBusy }));
+            return;
+        };
+        self.waiting.insert(handover, client);
+        self.looking_up.insert(handover, account);
+        let store = self.parts.store.clone();
+        self.look_up(Some(permit), async move {
+            // Asked again here: an account that was shut out a moment ago has been ended, and must not slip in behind that.
+            let players = store.players_who_may_play(account).await.unwrap_or_else(|error| {
+                warn!(target: "handover", handover_id = %handover, %error, "store.failed");
+                Some(Vec::new())
+            });
+            match players {
+                Some(players) => question(players),
+                None => Input::Barred { handover, account, why: NoPlace::Banned },
+            }
+        });
+    }
+
+    pub(super) fn on_looked_up(&mut self, LookedUp { input, permit }: LookedUp) {
+        let of_request = match &input {
+            Input::Ask { handover, .. } | Input::Poll { handover, .. } | Input::Barred { handover, .. } => {
+                Some(*handover)
+            }
+            _ => None,
+        };
+        // One that was ended meanwhile has its answer.
+        if of_request.is_none_or(|handover| self.looking_up.remove(&handover).is_some()) {
+            self.feed(input);
+        }
+        // The core has it now, with a bound of its own.
+        drop(permit);
+    }
+
+    /// Asks the store beside the desk's own work; the answer comes back as an input.
+    pub(super) fn look_up(
+        &self,
+        permit: Option<OwnedSemaphorePermit>,
+        question: impl Future<Output = Input> + Send + 'static,
+    ) {
+        let answers = self.lookups.clone();
+        let ask = async move {
+            let input = question.await;
+            if answers.send(LookedUp { input, permit }).await.is_err() {
+                info!(target: "handover", "desk.gone");
+            }
+        };
+        self.parts.tasks.spawn(ask.instrument(info_span!("lookup")));
+    }
+}
