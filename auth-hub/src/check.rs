@@ -28,6 +28,7 @@ pub async fn findings(loaded: Result<&Config, &LoadError>, now: UnixMs) -> Vec<F
     // A new check is one more line here.
     let mut found = vec![configuration(config)];
     found.push(files::fleet_key(config));
+    found.push(files::admin_key(config));
     found.extend(files::database(config, running, now).await);
     found.extend(ports(config, running));
     found.extend(certificates(config, now));
@@ -54,19 +55,26 @@ fn certificates(config: &Config, now: UnixMs) -> Vec<Finding> {
         let loaded = files.and_then(|files| files.map(ServerTls::load).transpose());
         loaded.map(drop).map_err(|error| explain(&error))
     };
-    let Config { http, mqtt, .. } = config;
+    let Config { http, mqtt, admin, .. } = config;
     let of_http =
         certificates::certificate("http", http.tls_cert_file.as_deref(), loads(http.tls()), None, now);
     let of_mqtt =
         certificates::certificate("mqtt", mqtt.tls_cert_file.as_deref(), loads(mqtt.tls()), None, now);
-    of_http.into_iter().chain(of_mqtt).collect()
+    let of_admin =
+        certificates::certificate("admin", admin.tls_cert_file.as_deref(), loads(admin.tls()), None, now);
+    of_http.into_iter().chain(of_mqtt).chain(of_admin).collect()
 }
 
-fn ports(config: &Config, running: bool) -> [Finding; 3] {
+fn ports(config: &Config, running: bool) -> [Finding; 4] {
     let holder = if running { Holder::Running("a hub on this database") } else { Holder::Nobody };
-    let Config { http, mqtt, operators, .. } = config;
-    [("http.listen", http.listen), ("mqtt.listen", mqtt.listen), ("operators.listen", operators.listen)]
-        .map(|(setting, addr)| machine::listen(setting, addr, holder))
+    let Config { http, mqtt, operators, admin, .. } = config;
+    [
+        ("http.listen", http.listen),
+        ("mqtt.listen", mqtt.listen),
+        ("operators.listen", operators.listen),
+        ("admin.listen", admin.listen),
+    ]
+    .map(|(setting, addr)| machine::listen(setting, addr, holder))
 }
 
 fn descriptors(config: &Config) -> Finding {

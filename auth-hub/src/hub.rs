@@ -20,7 +20,8 @@ use tracing::info;
 
 use crate::accounts::passwords::PoolStartError;
 use crate::accounts::store::OpenError;
-use crate::accounts::{PasswordPool, Store, StoreError};
+use crate::accounts::{EntryRules, PasswordPool, Store, StoreError};
+use crate::admin_key::AdminKey;
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
 use crate::handover::core::Settings;
@@ -28,7 +29,8 @@ use crate::handover::operations::Operations;
 use crate::handover::{DeskParts, DeskTask, Meters, fence_clock, fences_are_startable};
 use crate::heartbeat::Heartbeat;
 use crate::http::{
-    AnswerKeys, HEAD_TIME, HttpParts, HttpSettings, HttpState, operators_router, router, serve, watch_desk,
+    AnswerKeys, HEAD_TIME, HttpParts, HttpSettings, HttpState, admin_router, operators_router, router, serve,
+    watch_desk,
 };
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
@@ -39,9 +41,11 @@ use crate::sole::{self, Sole, SoleError};
 
 /// Open connections of probes and scrapes.
 const OPERATORS_CONNECTIONS_MAX: usize = 64;
+/// Open connections of who commands.
+const ADMIN_CONNECTIONS_MAX: usize = 16;
 /// Descriptors beyond those of players and game servers: the operators', the database's files, listeners, the hub's own link, what the
 /// runtime needs.
-pub(crate) const DESCRIPTORS_SPARE: u64 = OPERATORS_CONNECTIONS_MAX as u64 + 64;
+pub(crate) const DESCRIPTORS_SPARE: u64 = (OPERATORS_CONNECTIONS_MAX + ADMIN_CONNECTIONS_MAX) as u64 + 48;
 
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,9 @@ pub enum StartError {
     /// The fleet key could not be read or made.
     #[error("fleet key: {0}")]
     FleetKey(#[from] KeyFileError),
+    /// The admin key could not be read or made.
+    #[error("admin key: {0}")]
+    AdminKey(#[source] KeyFileError),
     /// The accounts' database could not be opened.
     #[error("database.path {0}")]
     Database(#[from] OpenError),
@@ -99,6 +106,10 @@ pub struct Hub {
     http_addr: SocketAddr,
     operators: Listener,
     operators_addr: SocketAddr,
+    admin: Listener,
+    admin_addr: SocketAddr,
+    admin_key: AdminKey,
+    rules: EntryRules,
     broker: Broker,
     mqtt_tls: Option<Arc<ServerTls>>,
     keys: Arc<KeyRing>,
@@ -124,12 +135,15 @@ impl Hub {
         config.validate()?;
         let Environment { clock, rng } = environment.clone();
         let fleet: FleetKeys = keyfile::load_or_create(&config.keys.fleet_key_file, &*rng)?;
+        let admin_key =
+            keyfile::load_or_create_admin(&config.admin.key_file, &*rng).map_err(StartError::AdminKey)?;
         let path = &config.database.path;
         let sole = sole::take(path).await?;
         let death = watched(lifecycle, "store");
         let store = Store::open(path, lifecycle.tasks(), &death, rng.clone(), clock.clone()).await?;
         let (stored_ceiling, revoked) = store.remembered().await?;
         let tickets = store.tickets().await?.iter().filter_map(TicketRow::from_stored).collect();
+        let rules = store.entry_rules().await?;
         let now = clock.now().unix;
         if !fences_are_startable(stored_ceiling, now) {
             let behind_s = fence_clock(stored_ceiling).abs_diff(now).as_secs();
@@ -139,6 +153,7 @@ impl Hub {
         let pool = config.passwords.pool().map_err(InvalidConfig::Cost)?;
         let passwords = Arc::new(PasswordPool::start(pool, &watched(lifecycle, "passwords"), &rng, &clock)?);
         let load = |files: Option<ServerTlsFiles>| files.map(ServerTls::load).transpose();
+        let admin_tls = load(config.admin.tls()?)?;
         let (http_tls, mqtt_tls) = (load(config.http.tls()?)?, load(config.mqtt.tls()?)?.map(Arc::new));
         let wanted = [config.http.connections_max, config.mqtt.connections_max];
         let [http_max, mqtt_max] = descriptors::share(DESCRIPTORS_SPARE, wanted);
@@ -159,19 +174,26 @@ impl Hub {
             handshake_timeout: HEAD_TIME,
         };
         let (http, http_addr) = listen("http", config.http.listen, door, http_tls)?;
-        let door = DoorConfig {
-            name: "operators",
-            connections_max: OPERATORS_CONNECTIONS_MAX,
-            per_address_max: OPERATORS_CONNECTIONS_MAX,
+        let door = |name, connections_max| DoorConfig {
+            name,
+            connections_max,
+            per_address_max: connections_max,
             exempt: Vec::new(),
             handshake_timeout: HEAD_TIME,
         };
-        let (operators, operators_addr) = listen("operators", config.operators.listen, door, None)?;
+        let of_operators = door("operators", OPERATORS_CONNECTIONS_MAX);
+        let (operators, operators_addr) = listen("operators", config.operators.listen, of_operators, None)?;
+        let of_admin = door("admin", ADMIN_CONNECTIONS_MAX);
+        let (admin, admin_addr) = listen("admin", config.admin.listen, of_admin, admin_tls)?;
         Ok(Self {
             http,
             http_addr,
             operators,
             operators_addr,
+            admin,
+            admin_addr,
+            admin_key,
+            rules,
             broker,
             mqtt_tls,
             keys,
@@ -195,10 +217,16 @@ impl Hub {
         self.operators_addr
     }
 
+    /// Where operators command.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
     /// The listeners with TLS, by name, whose certificates can be read again.
     pub fn tls(&self) -> Vec<(&'static str, Arc<ServerTls>)> {
         let of = |name, tls: &Option<Arc<ServerTls>>| tls.clone().map(|tls| (name, tls));
-        [of("http", &self.http.tls), of("mqtt", &self.mqtt_tls)].into_iter().flatten().collect()
+        let all = [of("http", &self.http.tls), of("mqtt", &self.mqtt_tls), of("admin", &self.admin.tls)];
+        all.into_iter().flatten().collect()
     }
 
     /// Where game servers connect.
@@ -231,6 +259,9 @@ impl Hub {
         let Self {
             http,
             operators,
+            admin,
+            admin_key,
+            rules,
             broker,
             mqtt_tls,
             keys,
@@ -255,6 +286,7 @@ impl Hub {
         metrics.watch_doors(vec![
             (Arc::clone(&http.door), http.tls.clone()),
             (Arc::clone(&operators.door), None),
+            (Arc::clone(&admin.door), admin.tls.clone()),
             (Arc::clone(broker_handle.door()), mqtt_tls),
         ]);
         metrics.watch_broker(broker_handle.clone());
@@ -287,6 +319,9 @@ impl Hub {
             HttpParts {
                 store: store.clone(),
                 passwords,
+                operations: Arc::new(desk.clone()),
+                admin_key,
+                rules,
                 desk: Arc::new(desk),
                 access,
                 seal,
@@ -312,8 +347,10 @@ impl Hub {
         // To the last: it shows how the hub stops.
         let operators = serve(operators, operators_router(state.clone()), Arc::new([]), inner.clone());
         lifecycle.spawn("operators", operators);
+        let admin = serve(admin, admin_router(state.clone()), Arc::new([]), soft.clone());
         lifecycle.spawn("http", async move {
-            serve(http, router(state), proxies, soft).await;
+            // Both need the desk and the store to finish what they took.
+            tokio::join!(serve(http, router(state), proxies, soft), admin);
             inner.cancel();
             store.close().await;
             drop(sole);
@@ -365,50 +402,4 @@ fn start_link(
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
-
-    use super::*;
-
-    /// Says `text` and reads until the other side closes.
-    async fn say(address: SocketAddr, text: &str) -> String {
-        let mut socket = TcpStream::connect(address).await.unwrap();
-        socket.write_all(text.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        // Closing on bytes nobody reads is a reset: the end, too.
-        let _ = socket.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    #[tokio::test]
-    async fn what_the_broker_and_the_link_count_is_scraped() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config::default();
-        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        (config.http.listen, config.mqtt.listen, config.operators.listen) = (anywhere, anywhere, anywhere);
-        config.database.path = dir.path().join("hub.sqlite");
-        config.keys.fleet_key_file = dir.path().join("fleet.key");
-        (config.passwords.memory_kib, config.passwords.passes) = (64, 1);
-        let lifecycle = Lifecycle::new();
-        let hub = Hub::bind(config, Environment::default(), &lifecycle).await.unwrap();
-        let (http, operators, mqtt) = (hub.http_addr(), hub.operators_addr(), hub.mqtt_addr());
-        hub.start(&lifecycle).unwrap();
-        say(mqtt, "this is no MQTT at all").await;
-        let public = say(http, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-        assert!(public.starts_with("HTTP/1.1 404"), "{public}");
-        let text = say(operators, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-        for line in [
-            "hub_mqtt_router_alive 1",
-            "hub_mqtt_refused_total 1",
-            "hub_mqtt_takeovers_total 0",
-            "hub_sockets_accepted_total{listener=\"mqtt\"} 1",
-            "hub_sockets_turned_away_total{listener=\"http\",reason=\"crowded-out\"} 0",
-            "hub_link_waiting 0",
-            "hub_link_refused_full_total 0",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} in {text}");
-        }
-        lifecycle.hard().cancel();
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
-//! The fleet key's file: made once, private, never half-written.
+//! Key files, that of the fleet and that of the admin API: made once, private, never half-written.
 //!
-//! Knows files, not what the key is for. Invariants: whoever races to make the file, all get the same key; a file that
-//! others may read is refused; once [`load_or_create`] returned, the key survives power loss.
+//! Knows files, not what the keys are for. Invariants: whoever races to make a file, all get the same key; a file that
+//! others may read is refused; once [`load_or_create`] or [`load_or_create_admin`] returned, the key survives power loss.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -12,15 +12,22 @@ use shared_msgs::process::io_remedy;
 use shared_msgs::rng::Rng;
 use zeroize::Zeroizing;
 
+use crate::admin_key::AdminKey;
+
 /// A key file has two short lines at most.
 const FILE_BYTES_MAX: u64 = 4096;
 
-/// Why there is no fleet key.
+const FLEET: &str = "fleet key";
+const ADMIN: &str = "admin key";
+
+/// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// Reading or making it failed.
-    #[error("fleet key file {}: {source}; {}", path.display(), io_remedy(source))]
+    #[error("{what} file {}: {source}; {}", path.display(), io_remedy(source))]
     Io {
+        /// Whose key.
+        what: &'static str,
         /// Which.
         path: PathBuf,
         /// Why.
@@ -28,18 +35,25 @@ pub enum KeyFileError {
     },
     /// A key where its path should be; a file of that name would give it away.
     #[error(
-        "keys.fleet_key_file holds a key and not the path of its file: put the key into a file (chmod 600) and name that"
+        "{setting} holds a key and not the path of its file: put the key into a file (chmod 600) and name that"
     )]
-    KeyForPath,
+    KeyForPath {
+        /// Which setting.
+        setting: &'static str,
+    },
     /// Not a file.
-    #[error("fleet key file {} is not a regular file: name a file, or a path where one can be made", path.display())]
+    #[error("{what} file {} is not a regular file: name a file, or a path where one can be made", path.display())]
     NotAFile {
+        /// Whose key.
+        what: &'static str,
         /// Which.
         path: PathBuf,
     },
     /// Its mode lets others in.
-    #[error("fleet key file {} has mode {mode:03o}: nobody but its owner may touch it (chmod 600)", path.display())]
+    #[error("{what} file {} has mode {mode:03o}: nobody but its owner may touch it (chmod 600)", path.display())]
     Exposed {
+        /// Whose key.
+        what: &'static str,
         /// Which.
         path: PathBuf,
         /// Its permission bits.
@@ -57,17 +71,75 @@ pub enum KeyFileError {
         /// Why.
         source: KeyError,
     },
+    /// Not an admin key.
+    #[error("admin key file {} holds no admin key: move it away, a new one is made at the hub's next start", path.display())]
+    NoAdminKey {
+        /// Which.
+        path: PathBuf,
+    },
 }
 
-/// Reads the file; makes it, and its folder, where it is missing.
+/// Reads the fleet key's file; makes it, and its folder, where it is missing.
 ///
 /// # Errors
 /// [`KeyFileError`].
 pub fn load_or_create(path: &Path, rng: &dyn Rng) -> Result<FleetKeys, KeyFileError> {
-    let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
-    let keys = match load(path) {
+    keep(FLEET, path, load, || FleetKeys::generate(rng).to_file_text(), rng)
+}
+
+/// Reads the fleet key's file and changes nothing.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub(crate) fn load(path: &Path) -> Result<FleetKeys, KeyFileError> {
+    let text = read(FLEET, path).map_err(|error| match error {
+        KeyFileError::Io { source, .. }
+            if source.kind() == io::ErrorKind::NotFound && is_key_text(&path.to_string_lossy()) =>
+        {
+            KeyFileError::KeyForPath { setting: "keys.fleet_key_file" }
+        }
+        error => error,
+    })?;
+    FleetKeys::parse(&text).map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
+}
+
+/// Reads the admin key's file; makes it, and its folder, where it is missing.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn load_or_create_admin(path: &Path, rng: &dyn Rng) -> Result<AdminKey, KeyFileError> {
+    keep(ADMIN, path, load_admin, || AdminKey::generate(rng).to_file_text(), rng)
+}
+
+/// Reads the admin key's file and changes nothing.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub(crate) fn load_admin(path: &Path) -> Result<AdminKey, KeyFileError> {
+    let text = read(ADMIN, path).map_err(|error| match error {
+        KeyFileError::Io { source, .. }
+            if source.kind() == io::ErrorKind::NotFound
+                && AdminKey::parse(&path.to_string_lossy()).is_some() =>
+        {
+            KeyFileError::KeyForPath { setting: "admin.key_file" }
+        }
+        error => error,
+    })?;
+    AdminKey::parse(&text).ok_or_else(|| KeyFileError::NoAdminKey { path: path.to_owned() })
+}
+
+/// Reads a file; makes it where it is missing.
+fn keep<T>(
+    what: &'static str,
+    path: &Path,
+    load: fn(&Path) -> Result<T, KeyFileError>,
+    fresh: impl FnOnce() -> Zeroizing<String>,
+    rng: &dyn Rng,
+) -> Result<T, KeyFileError> {
+    let failed = |source| KeyFileError::Io { what, path: path.to_owned(), source };
+    let key = match load(path) {
         Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            create(path, rng).map_err(failed)?;
+            create(path, &fresh(), rng).map_err(failed)?;
             // What stands there now: ours, or that of who was faster.
             load(path)?
         }
@@ -79,52 +151,42 @@ pub fn load_or_create(path: &Path, rng: &dyn Rng) -> Result<FleetKeys, KeyFileEr
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
         synced => synced.map_err(failed)?,
     }
-    Ok(keys)
+    Ok(key)
 }
 
-/// Reads the file and changes nothing.
-///
-/// # Errors
-/// [`KeyFileError`].
-pub(crate) fn load(path: &Path) -> Result<FleetKeys, KeyFileError> {
-    let failed = |source: io::Error| {
-        if source.kind() == io::ErrorKind::NotFound && is_key_text(&path.to_string_lossy()) {
-            KeyFileError::KeyForPath
-        } else {
-            KeyFileError::Io { path: path.to_owned(), source }
-        }
-    };
+fn read(what: &'static str, path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+    let failed = |source: io::Error| KeyFileError::Io { what, path: path.to_owned(), source };
     // Before it is opened: to open a pipe waits for who writes into it.
     if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(KeyFileError::NotAFile { path: path.to_owned() });
+        return Err(KeyFileError::NotAFile { what, path: path.to_owned() });
     }
     let file = File::open(path).map_err(failed)?;
     // Asked of the open file, so that it cannot be swapped in between.
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(KeyFileError::NotAFile { path: path.to_owned() });
+        return Err(KeyFileError::NotAFile { what, path: path.to_owned() });
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+            return Err(KeyFileError::Exposed { what, path: path.to_owned(), mode });
         }
     }
     // One allocation: a text that grows leaves unwiped copies behind.
     let mut text = Zeroizing::new(String::with_capacity(8192));
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    FleetKeys::parse(&text).map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
+    Ok(text)
 }
 
-fn create(path: &Path, rng: &dyn Rng) -> io::Result<()> {
+fn create(path: &Path, text: &str, rng: &dyn Rng) -> io::Result<()> {
     let folder = crate::folder::of(path);
     crate::folder::create_private(folder)?;
 
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let draft = folder.join(format!(".{name}.{:016x}", u64::from_be_bytes(rng.array())));
-    let written = write_new(&draft, FleetKeys::generate(rng).to_file_text().as_bytes());
+    let written = write_new(&draft, text.as_bytes());
     // A link never replaces what is there: the first one wins.
     let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
@@ -228,5 +290,25 @@ mod tests {
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let err = load_or_create(&socket, &SeededRng::new(1)).unwrap_err();
         assert!(matches!(err, KeyFileError::NotAFile { .. }), "{err}");
+    }
+
+    #[test]
+    fn the_admin_key_s_file_is_kept_the_same_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("var/admin.key");
+        let made = load_or_create_admin(&path, &SeededRng::new(1)).unwrap();
+        assert!(load_or_create_admin(&path, &SeededRng::new(2)).unwrap().is(made.expose()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // The key itself where its path belongs makes no file that is called like it.
+        let error = load_or_create_admin(Path::new(made.expose()), &SeededRng::new(1)).unwrap_err();
+        assert!(matches!(error, KeyFileError::KeyForPath { .. }));
+        assert!(!error.to_string().contains(&made.expose()[..8]) && !Path::new(made.expose()).exists());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = load_or_create_admin(&path, &SeededRng::new(1)).unwrap_err().to_string();
+        assert!(error.contains("admin key file") && error.contains("chmod 600"), "{error}");
+        fs::write(&path, "hunter2").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let error = load_or_create_admin(&path, &SeededRng::new(1)).unwrap_err().to_string();
+        assert!(error.contains("holds no admin key") && !error.contains("hunter2"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! Accounts, HTTP API, embedded MQTT broker and the handover to game servers.
 
 pub mod accounts;
+pub mod admin_key;
 #[cfg(test)]
 #[path = "../../shared-msgs/src/properties/altered.rs"]
 mod altered;

@@ -70,11 +70,13 @@ impl TestHub {
         let dir = tempfile::tempdir()?;
         let mut config = Config::default();
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        (config.http.listen, config.mqtt.listen, config.operators.listen) = (anywhere, anywhere, anywhere);
+        (config.http.listen, config.mqtt.listen) = (anywhere, anywhere);
+        (config.operators.listen, config.admin.listen) = (anywhere, anywhere);
         // A whole crowd plays from one address here.
         (config.http.connections_per_address_max, config.mqtt.connections_per_address_max) = (4_096, 4_096);
         config.database.path = dir.path().join("hub.sqlite");
         config.keys.fleet_key_file = dir.path().join("fleet.key");
+        config.admin.key_file = dir.path().join("admin.key");
         // Tests say where players go: nothing is drawn.
         config.placement.near_percent = 0;
         // And who is refused: those who test the queue turn it on.

@@ -23,10 +23,12 @@ use crate::process::binaries;
 const RUN_TIME: Duration = Duration::from_mins(1);
 
 /// Settings of a hub that harms nobody: free ports, its files in the folder, cheap passwords.
-pub const HUB: [(&str, &str); 8] = [
+pub const HUB: [(&str, &str); 10] = [
     ("AUTH_HUB__HTTP__LISTEN", "127.0.0.1:0"),
     ("AUTH_HUB__MQTT__LISTEN", "127.0.0.1:0"),
     ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0"),
+    ("AUTH_HUB__ADMIN__LISTEN", "127.0.0.1:0"),
+    ("AUTH_HUB__ADMIN__KEY_FILE", "admin.key"),
     ("AUTH_HUB__DATABASE__PATH", "hub.sqlite"),
     ("AUTH_HUB__KEYS__FLEET_KEY_FILE", "fleet.key"),
     ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "64"),

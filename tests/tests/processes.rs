@@ -293,6 +293,7 @@ async fn wrong_settings_are_named_and_nothing_starts() -> anyhow::Result<()> {
     let cases = [
         ("AUTH_HUB__HTTP__LISTEN", "0.0.0.0:0", "http.plaintext_to_network"),
         ("AUTH_HUB__OPERATORS__LISTEN", "0.0.0.0:0", "operators.plaintext_to_network"),
+        ("AUTH_HUB__ADMIN__LISTEN", "0.0.0.0:0", "admin.tls_cert_file"),
         ("AUTH_HUB__HTTP__PORT", "80", "port"),
         ("AUTH_HUB__PASSWORDS__MEMORY_KIB", "1", "passwords.memory_kib"),
         ("AUTH_HUB__DATABASE__PATH", "fleet.key/hub.sqlite", "database"),

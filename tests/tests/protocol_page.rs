@@ -231,7 +231,12 @@ variants!(
         RequestInProgress,
         HubBusy,
         NotReady,
-        Internal
+        Internal,
+        Maintenance,
+        ClientTooOld,
+        AdminKeyInvalid,
+        AccountUnknown,
+        ServerOffline
     ],
     ProblemKind::NoPlace(_)
 );

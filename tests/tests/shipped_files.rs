@@ -68,8 +68,8 @@ async fn the_readme_s_commands_work() -> anyhow::Result<()> {
     let bin = binaries()?;
 
     let any = "127.0.0.1:0".to_owned();
-    let free_ports =
-        ["HTTP", "MQTT", "OPERATORS"].map(|section| (format!("AUTH_HUB__{section}__LISTEN"), any.clone()));
+    let free_ports = ["HTTP", "MQTT", "OPERATORS", "ADMIN"]
+        .map(|section| (format!("AUTH_HUB__{section}__LISTEN"), any.clone()));
     let mut hub = Process::start("hub", "auth-hub", &["serve"], &free_ports.into(), dir.path())?;
     let ready = hub.ready().await?;
     let (http, mqtt) = (Process::addr(&ready, "http")?, Process::addr(&ready, "mqtt")?);
@@ -125,7 +125,7 @@ async fn the_readme_s_tls_commands_work() -> anyhow::Result<()> {
     let mut settings: BTreeMap<_, _> =
         words.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     assert_eq!(settings.len(), 2, "{serve}");
-    for section in ["HTTP", "MQTT", "OPERATORS"] {
+    for section in ["HTTP", "MQTT", "OPERATORS", "ADMIN"] {
         settings.insert(format!("AUTH_HUB__{section}__LISTEN"), "127.0.0.1:0".to_owned());
     }
     let mut hub = Process::start("hub", "auth-hub", &["serve"], &settings, dir.path())?;

@@ -10,6 +10,7 @@ use shared_msgs::clock::UnixMs;
 use shared_msgs::ids::AccountId;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::bans::Ban;
 use super::display_name::DisplayName;
 use super::phc::Phc;
 
@@ -189,6 +190,8 @@ pub struct Account {
     pub state: AccountState,
     /// When it was made, by the hub's clock.
     pub created: UnixMs,
+    /// What shuts it out, if its time has not passed: see [`Account::ban_at`].
+    pub ban: Option<Ban>,
 }
 
 /// An account to be made.
@@ -252,6 +255,7 @@ mod tests {
             phc,
             state: AccountState::Active,
             created: UnixMs(1),
+            ban: None,
         };
         for shown in
             [format!("{password:?}"), format!("{new:?} {new:#?}"), format!("{account:?} {account:#?}")]

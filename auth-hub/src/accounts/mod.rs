@@ -8,9 +8,12 @@
 
 pub mod account;
 pub mod admin;
+pub mod audit;
+pub mod bans;
 mod db;
 mod db_fault;
 pub mod display_name;
+pub mod entry_rules;
 #[cfg(test)]
 mod fixture;
 mod hasher;
@@ -22,14 +25,17 @@ pub mod passwords;
 pub mod phc;
 mod players;
 mod queue_rows;
+pub mod search;
 pub mod store;
 pub mod throttle;
 pub mod writer;
 
 pub use account::{Account, AccountRow, AccountState, LoginName, NewAccount, Password};
+pub use bans::Ban;
 pub use display_name::DisplayName;
+pub use entry_rules::{Build, EntryRules, Maintenance};
 pub use passwords::{PasswordPool, PoolConfig, PoolError, Verified};
 pub use phc::{Cost, Phc};
 pub use queue_rows::StoredTicket;
 pub use store::{Store, StoreError};
-pub use throttle::{AccountThrottle, Throttle, ThrottleConfig, Verdict};
+pub use throttle::{AccountThrottle, AddressThrottle, Throttle, ThrottleConfig, Verdict};

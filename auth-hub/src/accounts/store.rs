@@ -1,6 +1,6 @@
 //! The accounts themselves: made, found, listed, changed.
 //!
-//! Owns the tables and their SQL, together with `players` and `hub_state`; knows
+//! Owns the tables and their SQL, together with `players`, `bans`, `entry_rules`, `audit` and `hub_state`; knows
 //! neither passwords in the clear nor sessions. SQL keeps to what SQLite and PostgreSQL both speak.
 //! Invariant: a call that changes something returns once the change is on disk; what was acknowledged survives power loss.
 
@@ -17,12 +17,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::account::{Account, AccountRow, AccountState, LoginName, NewAccount};
+use super::bans;
 use super::db;
 pub use super::db::{OpenError, OpenFault};
 pub use super::db_fault::Fault;
 use super::display_name::DisplayName;
 use super::phc::Phc;
 use super::writer::{Pending, WriteError, Writer};
+
+/// Accounts with the bans they have.
+macro_rules! select_accounts {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, public_id, login, display_name, phc, state, created_ms, until_ms, reason, banned_by, since_ms \
+             FROM accounts LEFT JOIN bans ON bans.account = accounts.id ",
+            $which
+        )
+    };
+}
+pub(super) use select_accounts;
 
 /// Accounts on one page of [`Store::list`].
 pub const PAGE_ACCOUNTS_MAX: u32 = 1000;
@@ -75,7 +88,7 @@ pub struct Store {
     pub(super) writer: Writer,
     pub(super) readers: SqlitePool,
     pub(super) rng: Arc<dyn Rng>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Store {
@@ -108,6 +121,12 @@ impl Store {
         &self.writer
     }
 
+    /// Takes no more writes, while reading goes on: a database that cannot be written.
+    #[cfg(test)]
+    pub(crate) async fn close_writer(&self) {
+        self.writer.close().await;
+    }
+
     /// Takes no more writes, finishes those that wait, closes the file. The last step of a shutdown.
     pub async fn close(&self) {
         self.writer.close().await;
@@ -137,7 +156,7 @@ impl Store {
     /// # Errors
     /// The store's own troubles.
     pub async fn by_login(&self, login: &LoginName) -> Result<Option<Account>, StoreError> {
-        let sql = "SELECT id, public_id, login, display_name, phc, state, created_ms FROM accounts WHERE login = $1";
+        let sql = select_accounts!("WHERE login = $1");
         let row = sqlx::query(sql).bind(login.as_str()).fetch_optional(&self.readers).await?;
         row.map(|row| account(&row)).transpose()
     }
@@ -147,7 +166,7 @@ impl Store {
     /// # Errors
     /// The store's own troubles.
     pub async fn by_public(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        let sql = "SELECT id, public_id, login, display_name, phc, state, created_ms FROM accounts WHERE public_id = $1";
+        let sql = select_accounts!("WHERE public_id = $1");
         let row = sqlx::query(sql).bind(&id.0[..]).fetch_optional(&self.readers).await?;
         row.map(|row| account(&row)).transpose()
     }
@@ -158,8 +177,7 @@ impl Store {
     /// # Errors
     /// The store's own troubles.
     pub async fn list(&self, after: Option<&LoginName>, limit: u32) -> Result<Vec<Account>, StoreError> {
-        let sql = "SELECT id, public_id, login, display_name, phc, state, created_ms FROM accounts \
-                   WHERE login > $1 ORDER BY login LIMIT $2";
+        let sql = select_accounts!("WHERE login > $1 ORDER BY login LIMIT $2");
         let rows = sqlx::query(sql)
             .bind(after.map_or("", LoginName::as_str))
             .bind(i64::from(limit.min(PAGE_ACCOUNTS_MAX)))
@@ -239,10 +257,10 @@ async fn insert(
         .await?;
     let row = AccountRow::from_raw(made.ok_or(StoreError::NameTaken)?);
     let NewAccount { login, display_name, phc } = new;
-    Ok(Account { row, id, login, display_name, phc, state, created })
+    Ok(Account { row, id, login, display_name, phc, state, created, ban: None })
 }
 
-fn account(row: &SqliteRow) -> Result<Account, StoreError> {
+pub(super) fn account(row: &SqliteRow) -> Result<Account, StoreError> {
     let text = |column| row.try_get::<&str, _>(column);
     Ok(Account {
         row: AccountRow::from_raw(row.try_get("id")?),
@@ -252,9 +270,8 @@ fn account(row: &SqliteRow) -> Result<Account, StoreError> {
             .ok_or(StoreError::Corrupt("display name"))?,
         phc: text("phc")?.parse().map_err(|_| StoreError::Corrupt("password hash"))?,
         state: AccountState::from_stored(text("state")?).ok_or(StoreError::Corrupt("account state"))?,
-        created: UnixMs(
-            row.try_get::<i64, _>("created_ms")?.try_into().map_err(|_| StoreError::Corrupt("time"))?,
-        ),
+        created: bans::time(row.try_get("created_ms")?)?,
+        ban: bans::ban(row)?,
     })
 }
 

@@ -155,6 +155,32 @@ impl AccountThrottle {
     }
 }
 
+/// How often an address may show a wrong key before it is told to wait.
+#[derive(Debug)]
+pub struct AddressThrottle(Table<AddressKey>);
+
+impl AddressThrottle {
+    /// Empty.
+    pub fn new(bucket: Bucket) -> Self {
+        Self(Table::new(bucket))
+    }
+
+    /// Counts a failure.
+    ///
+    /// # Errors
+    /// When to come back, if there were too many; nothing is spent then.
+    pub fn attempt(&mut self, from: IpAddr, now: Mono) -> Result<(), Duration> {
+        let address = address_key(from);
+        match self.0.wait(&address, now) {
+            0 => {
+                self.0.charge(address, now);
+                Ok(())
+            }
+            ms => Err(Duration::from_millis(ms)),
+        }
+    }
+}
+
 /// An IPv6 client commonly owns its whole /64, so that is what counts as one.
 fn address_key(address: IpAddr) -> AddressKey {
     match address.to_canonical() {

@@ -32,6 +32,19 @@ pub(super) fn fleet_key(config: &Config) -> Finding {
     }
 }
 
+/// The admin key: whole and private, if it is there.
+pub(super) fn admin_key(config: &Config) -> Finding {
+    let (what, path) = ("admin.key_file", &config.admin.key_file);
+    match keyfile::load_admin(path) {
+        Ok(_) => Finding::ok(what, format!("{}: whole and private", path.display())),
+        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            missing(what, path, "the next start makes it")
+        }
+        // Its text says what to do.
+        Err(error) => Finding::fail(what, explain(&error), "see there"),
+    }
+}
+
 /// A file that the first start makes, if its folder lets it.
 fn missing(what: &str, path: &Path, remedy: &str) -> Finding {
     let folder = nearest_folder(path);

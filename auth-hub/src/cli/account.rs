@@ -98,12 +98,18 @@ async fn perform(
         AccountCommand::Show { login } => {
             let account = admin::find(store, &login).await?;
             let players = store.players_of(account.row).await?;
-            let Account { id, login, display_name, state, created, row: _, phc: _ } = account;
+            let Account { id, login, display_name, state, created, ban, row: _, phc: _ } = account;
             writeln!(terminal.output, "login         {login}")?;
             writeln!(terminal.output, "display name  {display_name}")?;
             writeln!(terminal.output, "account id    {id}")?;
             writeln!(terminal.output, "state         {state}")?;
             writeln!(terminal.output, "created       {created} ms since 1970")?;
+            if let Some(ban) = ban {
+                let until = ban
+                    .until
+                    .map_or_else(|| "for ever".to_owned(), |until| format!("until {until} ms since 1970"));
+                writeln!(terminal.output, "banned        {until}: {}", ban.reason)?;
+            }
             for (realm, player) in players {
                 writeln!(terminal.output, "player id     {player} in {realm}")?;
             }

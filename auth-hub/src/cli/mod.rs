@@ -2,9 +2,10 @@
 //!
 //! Owns arguments, exit codes and what is printed; the work is done in the rooms it calls. Results go to standard output, logs and
 //! questions to standard error. Invariants: a password is never an argument; no hash or row id is printed. Exit codes: 0 done,
-//! 1 not done, 2 misused; `serve` adds those of its lifecycle.
+//! 1 not done, 2 misused; `serve` adds those of its lifecycle, `admin` 75 for what may work when it is said again.
 
 mod account;
+mod admin;
 mod serve;
 mod server_key;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::accounts::Store;
 use crate::config::{Config, LoadError};
 pub use account::AccountCommand;
+pub use admin::AdminArgs;
 pub use serve::serve;
 
 /// Accounts, HTTP API, MQTT broker and handover for a fleet of game servers.
@@ -64,6 +66,8 @@ pub enum Command {
     /// Make, show and change accounts
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Command a running hub: bans, drains, maintenance
+    Admin(AdminArgs),
 }
 
 /// Where a command reads and writes, besides its files.
@@ -114,6 +118,7 @@ pub async fn run(
             Ok(ExitCode::SUCCESS)
         }
         Command::Account(command) => account::run(command, &config, terminal).await,
+        Command::Admin(args) => admin::run(args, &config, terminal).await,
     }
 }
 

@@ -27,14 +27,15 @@ pub async fn serve(settings: Settings, output: &mut (dyn Write + Send)) -> anyho
     let hub = bound.inspect_err(|_| lifecycle.soft().cancel())?;
     let reloader = Reloader { listeners: hub.tls(), link: None, log };
     lifecycle.on_hangup(hangups, move || reload(file.as_deref(), &config, &reloader));
-    let (http, mqtt, operators) = (hub.http_addr(), hub.mqtt_addr(), hub.operators_addr());
+    let (http, mqtt) = (hub.http_addr(), hub.mqtt_addr());
+    let (operators, admin) = (hub.operators_addr(), hub.admin_addr());
     let heart = hub.start(&lifecycle)?;
     let _watch = heartbeat::watch(heart, heartbeat::LOOK_EVERY, || {
         // The runtime hangs, so nothing of it can be asked to stop.
         error!(target: "handover", "hub.hangs");
         std::process::exit(ExitReason::TaskDied("desk").code().into());
     })?;
-    writeln!(output, "READY http={http} mqtt={mqtt} operators={operators}")?;
+    writeln!(output, "READY http={http} mqtt={mqtt} operators={operators} admin={admin}")?;
     output.flush()?;
     Ok(lifecycle.run_to_end(STOP_GRACE).await.into())
 }

@@ -3,6 +3,7 @@
 //! Owns every key, its default and how keys relate; reads no clock, binds nothing. Invariant: a [`Config`] that came out of
 //! [`Config::load`] is valid as a whole, so that nothing starts that a later setting would stop.
 
+mod admin;
 mod overload;
 mod placement;
 mod queue;
@@ -11,6 +12,7 @@ mod sections;
 mod tests;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,7 @@ use shared_msgs::net::{Exposed, require_guard};
 use shared_msgs::process::{ConfigError, ConfigFile, load_from};
 
 use crate::accounts::phc::PhcError;
+pub use admin::AdminListen;
 pub use overload::OverloadSettings;
 pub use placement::PlacementSettings;
 pub use queue::QueueSection;
@@ -45,6 +48,8 @@ pub struct Config {
     pub http: HttpListen,
     /// Probes and metrics.
     pub operators: Operators,
+    /// Where a running hub is commanded.
+    pub admin: AdminListen,
     /// The embedded broker.
     pub mqtt: MqttListen,
     /// The accounts' database.
@@ -95,7 +100,7 @@ pub enum InvalidConfig {
         section: &'static str,
     },
     /// Two listeners, one address.
-    #[error("http.listen, operators.listen and mqtt.listen must be three addresses")]
+    #[error("http.listen, operators.listen, admin.listen and mqtt.listen must be four addresses")]
     SameAddress,
     /// A number that cannot work.
     #[error("{key} must be {min} to {max}")]
@@ -123,8 +128,17 @@ pub enum InvalidConfig {
     #[error("{0} is empty")]
     NoPath(&'static str),
     /// One file for two things.
-    #[error("database.path and keys.fleet_key_file are the same file")]
-    SamePath,
+    #[error("{0} and {1} are the same file")]
+    SamePath(&'static str, &'static str),
+    /// The admin API, without TLS where others reach it.
+    #[error(
+        "admin.listen = \"{addr}\" can be reached from other machines: give it a certificate (admin.tls_cert_file and \
+         admin.tls_key_file), or leave it at 127.0.0.1 and come by ssh"
+    )]
+    AdminExposed {
+        /// What it says.
+        addr: SocketAddr,
+    },
 }
 
 impl Config {
@@ -158,6 +172,7 @@ impl Config {
         let Self {
             http,
             operators,
+            admin,
             mqtt,
             database,
             keys,
@@ -176,9 +191,16 @@ impl Config {
         require_guard("http", http.listen, has_tls("http", http.tls())? || http.plaintext_to_network)?;
         require_guard("mqtt", mqtt.listen, has_tls("mqtt", mqtt.tls())? || mqtt.plaintext_to_network)?;
         require_guard("operators", operators.listen, operators.plaintext_to_network)?;
-        let listens = [http.listen, mqtt.listen, operators.listen];
-        let same = |a: usize, b: usize| listens[a] == listens[b] && listens[a].port() != 0;
-        if same(0, 1) || same(0, 2) || same(1, 2) {
+        if !has_tls("admin", admin.tls())? && !admin.listen.ip().to_canonical().is_loopback() {
+            return Err(InvalidConfig::AdminExposed { addr: admin.listen });
+        }
+        let mut listens = vec![http.listen, mqtt.listen, operators.listen, admin.listen];
+        // A port that is picked is nobody else's.
+        listens.retain(|listen| listen.port() != 0);
+        let taken = listens.len();
+        listens.sort_unstable();
+        listens.dedup();
+        if listens.len() < taken {
             return Err(InvalidConfig::SameAddress);
         }
         let count = |key, value: usize| range(key, value as u64, 1, CONNECTIONS_MAX as u64);
@@ -206,14 +228,18 @@ impl Config {
         }
         overload.validate()?;
         range("sessions.access_token_life_s", sessions.access_token_life_s, 1, ACCESS_TOKEN_LIFE_S_MAX)?;
-        for (key, path) in [("database.path", &database.path), ("keys.fleet_key_file", &keys.fleet_key_file)]
-        {
+        let paths = [
+            ("database.path", &database.path),
+            ("keys.fleet_key_file", &keys.fleet_key_file),
+            ("admin.key_file", &admin.key_file),
+        ];
+        for (at, (key, path)) in paths.into_iter().enumerate() {
             if path.as_os_str().is_empty() {
                 return Err(InvalidConfig::NoPath(key));
             }
-        }
-        if database.path == keys.fleet_key_file {
-            return Err(InvalidConfig::SamePath);
+            if let Some((other, _)) = paths[..at].iter().find(|(_, other)| *other == path) {
+                return Err(InvalidConfig::SamePath(other, key));
+            }
         }
         Ok(())
     }

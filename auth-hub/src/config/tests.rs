@@ -108,7 +108,7 @@ fn nothing_listens_beyond_this_machine_without_tls_unasked() {
         assert!(err.contains(&format!("{key}.listen")) && err.contains("TLS"), "{err}");
         assert!(load(&format!("{open}plaintext_to_network = true"), &[]).is_ok());
     }
-    for key in ["http", "mqtt"] {
+    for key in ["http", "mqtt", "admin"] {
         let with_tls =
             format!("[{key}]\nlisten = \"0.0.0.0:1\"\ntls_cert_file = \"a\"\ntls_key_file = \"b\"");
         assert!(load(&with_tls, &[]).is_ok());
@@ -118,8 +118,13 @@ fn nothing_listens_beyond_this_machine_without_tls_unasked() {
 #[test]
 fn what_cannot_work_is_named() {
     for (text, named) in [
-        ("[http]\nlisten = \"127.0.0.1:1883\"", "must be three addresses"),
-        ("[operators]\nlisten = \"127.0.0.1:1883\"", "must be three addresses"),
+        ("[http]\nlisten = \"127.0.0.1:1883\"", "must be four addresses"),
+        ("[operators]\nlisten = \"127.0.0.1:1883\"", "must be four addresses"),
+        ("[admin]\nlisten = \"127.0.0.1:8081\"", "must be four addresses"),
+        ("[admin]\nlisten = \"0.0.0.0:8082\"", "admin.tls_cert_file"),
+        ("[admin]\ntls_key_file = \"a.key\"", "admin.tls_cert_file and admin.tls_key_file go together"),
+        ("[admin]\nkey_file = \"\"", "admin.key_file is empty"),
+        ("[admin]\nkey_file = \"var/fleet.key\"", "keys.fleet_key_file and admin.key_file are the same file"),
         ("[http]\ntls_cert_file = \"a.pem\"", "http.tls_cert_file and http.tls_key_file go together"),
         ("[mqtt]\ntls_client_ca_file = \"a.pem\"", "mqtt.tls_cert_file and mqtt.tls_key_file go together"),
         ("[http]\nconnections_per_address_max = 0", "http.connections_per_address_max"),

@@ -59,20 +59,36 @@ pub(super) async fn without_body(request: Request, next: Next) -> Response {
     Problem::because(Kind::InvalidRequest, "a request of this method has no body").into_response()
 }
 
-fn peer_of(request: &Request) -> Option<Peer> {
+pub(super) fn peer_of(request: &Request) -> Option<Peer> {
     request.extensions().get::<ConnectInfo<Peer>>().map(|peer| peer.0.clone())
 }
 
 /// Around the API: the whole body first; then what exceeds the bound is refused at once.
 pub(super) async fn bound_requests(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    // A route without a class is not bounded, and does not come here.
+    let class = routes::class_of(request.uri().path()).unwrap_or(Class::List);
+    within(&state, || state.enter(class), request, next).await
+}
+
+/// The same for the admin API, with a bound of its own: operators get in when a crowd fills the other.
+pub(super) async fn bound_commands(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    within(&state, || state.commands().try_acquire().map_err(|_| Problem::busy()), request, next).await
+}
+
+async fn within<P>(
+    state: &HttpState,
+    enter: impl FnOnce() -> Result<P, Problem>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.body().is_end_stream() {
-        return bounded(&state, request, next).await;
+        return bounded(enter, request, next).await;
     }
     let peer = peer_of(&request);
-    match whole(&state, request).await {
+    match whole(state, request).await {
         Ok(request) => {
             let _busy = peer.as_ref().map(Peer::begin_request);
-            bounded(&state, request, next).await
+            bounded(enter, request, next).await
         }
         Err(problem) => {
             if let (Kind::RequestTimedOut, Some(peer)) = (problem.kind, &peer) {
@@ -106,10 +122,8 @@ fn too_large() -> Problem {
     Problem::because(Kind::BodyTooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"))
 }
 
-async fn bounded(state: &HttpState, request: Request, next: Next) -> Response {
-    // A route without a class is not bounded, and does not come here.
-    let class = routes::class_of(request.uri().path()).unwrap_or(Class::List);
-    match state.enter(class) {
+async fn bounded<P>(enter: impl FnOnce() -> Result<P, Problem>, request: Request, next: Next) -> Response {
+    match enter() {
         Ok(_permit) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }

@@ -52,13 +52,15 @@ impl FromRequestParts<HttpState> for Bearer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
-        let value = only(&parts.headers, header::AUTHORIZATION);
-        let (scheme, token) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Problem::new(Kind::AccessTokenInvalid));
-        }
-        Ok(Self(state.parts().access.verify(token.trim(), state.unix())?))
+        let token = bearer(&parts.headers).ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
+        Ok(Self(state.parts().access.verify(token, state.unix())?))
     }
+}
+
+/// What stands behind `Bearer`.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = only(headers, header::AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Where the request comes from.

@@ -4,6 +4,7 @@
 //! what the table does not name is not kept, however deep it lies; what is kept is wiped when dropped, and has no `Debug`.
 
 use std::fmt;
+use std::str::FromStr;
 
 use ring::digest;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -12,11 +13,16 @@ use shared_msgs::ids::ServerId;
 use zeroize::Zeroizing;
 
 use super::members::{
-    Form, Member, Members, PARTY, PARTY_BYTES_MAX, PARTY_BYTES_MIN, PARTY_SIZE, REGION, REGION_BYTES_MAX,
-    REGIONS, REGIONS_MAX, SERVER,
+    BUILD, Form, Member, Members, PARTY, PARTY_BYTES_MAX, PARTY_BYTES_MIN, PARTY_SIZE, REGION,
+    REGION_BYTES_MAX, REGIONS, REGIONS_MAX, SERVER,
 };
 use super::problem::{Kind, Problem};
+use crate::accounts::Build;
+use crate::accounts::entry_rules::ALLOWED_MAX;
 use crate::queue::{PARTY_MAX, Party};
+
+/// Most texts that any list keeps.
+const ITEMS_MAX: usize = if ALLOWED_MAX > REGIONS_MAX { ALLOWED_MAX } else { REGIONS_MAX };
 
 /// The members of a JSON object. No body at all is an empty one.
 pub(super) struct Fields(Vec<(&'static Member, Scalar)>);
@@ -91,8 +97,7 @@ impl Fields {
 
     /// Where the player wants to go.
     pub(super) fn wishes(&mut self) -> Result<Wishes, Problem> {
-        let server = self.optional_text(&SERVER).map(|text| text.parse());
-        let server = server.transpose().map_err(|_| invalid(&SERVER, "is not a server id"))?;
+        let server = self.parsed(&SERVER, "is not a server id")?;
         let region = self.optional_text(&REGION).filter(|region| !region.is_empty());
         if region.as_ref().is_some_and(|region| region.len() > REGION_BYTES_MAX) {
             return Err(invalid(&REGION, &format!("has at most {REGION_BYTES_MAX} bytes")));
@@ -133,14 +138,69 @@ impl Fields {
     }
 
     fn regions(&mut self) -> Result<Vec<String>, Problem> {
-        let Some(Scalar::Texts(mut texts, count)) = self.take(&REGIONS) else { return Ok(Vec::new()) };
-        if count > REGIONS_MAX {
-            return Err(invalid(&REGIONS, &format!("has at most {REGIONS_MAX} of them")));
+        self.texts(&REGIONS)
+    }
+
+    /// A list that may be missing: none then. Its texts are not empty, and within the member's bounds.
+    pub(super) fn texts(&mut self, member: &'static Member) -> Result<Vec<String>, Problem> {
+        let (Some(Scalar::Texts(mut texts, count)), Form::Texts { items_max, bytes_max }) =
+            (self.take(member), member.form)
+        else {
+            return Ok(Vec::new());
+        };
+        if count > items_max {
+            return Err(invalid(member, &format!("has at most {items_max} of them")));
         }
-        if texts.iter().any(|text| text.is_empty() || text.len() > REGION_BYTES_MAX) {
-            return Err(invalid(&REGIONS, &format!("has texts of 1 to {REGION_BYTES_MAX} bytes")));
+        if texts.iter().any(|text| text.is_empty() || text.len() > bytes_max) {
+            return Err(invalid(member, &format!("has texts of 1 to {bytes_max} bytes")));
         }
         Ok(texts.iter_mut().map(|text| std::mem::take(&mut **text)).collect())
+    }
+
+    /// A number that may be missing, within the member's bounds.
+    pub(super) fn number(&mut self, member: &'static Member) -> Result<Option<u64>, Problem> {
+        match (self.take(member), member.form) {
+            (Some(Scalar::Number(number)), Form::Number { min, max }) if (min..=max).contains(&number) => {
+                Ok(Some(number))
+            }
+            (Some(Scalar::Number(_)), Form::Number { min, max }) => {
+                Err(invalid(member, &format!("is {min} to {max}")))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A text that may be missing: one line within the member's bounds, with nothing in it that could steer a terminal.
+    pub(super) fn line(&mut self, member: &'static Member) -> Result<Option<String>, Problem> {
+        let Some(text) = self.optional_text(member) else { return Ok(None) };
+        let Form::Text { bytes_min, bytes_max, .. } = member.form else { return Ok(None) };
+        if !(bytes_min..=bytes_max).contains(&text.len()) {
+            return Err(invalid(member, &format!("has {bytes_min} to {bytes_max} bytes")));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(invalid(member, "is one line, without control characters"));
+        }
+        Ok(Some(text))
+    }
+
+    /// As [`Fields::line`], where it must be there.
+    pub(super) fn needed_line(&mut self, member: &'static Member) -> Result<String, Problem> {
+        self.line(member)?.ok_or_else(|| invalid(member, "is missing"))
+    }
+
+    /// A member that its type reads, if it is there.
+    pub(super) fn parsed<T: FromStr>(
+        &mut self,
+        member: &'static Member,
+        what: &str,
+    ) -> Result<Option<T>, Problem> {
+        let text = self.optional_text(member);
+        text.map(|text| text.parse().map_err(|_| invalid(member, what))).transpose()
+    }
+
+    /// What asks.
+    pub(super) fn build(&mut self) -> Result<Option<Build>, Problem> {
+        self.parsed(&BUILD, "is not dotted numbers")
     }
 }
 
@@ -152,7 +212,7 @@ pub(super) struct Wishes {
     pub(super) party: Option<Party>,
 }
 
-fn invalid(member: &Member, what: &str) -> Problem {
+pub(super) fn invalid(member: &Member, what: &str) -> Problem {
     Problem::because(Kind::InvalidRequest, format!("`{}` {what}", member.name))
 }
 
@@ -265,7 +325,7 @@ impl<'de> Visitor<'de> for Any {
             && let Some(Item(item)) = list.next_element()?
         {
             match item {
-                Scalar::Text(text) if texts.len() < REGIONS_MAX => texts.push(text),
+                Scalar::Text(text) if texts.len() < ITEMS_MAX => texts.push(text),
                 Scalar::Text(_) => {}
                 // Read to its end as what is not kept.
                 _ => return Self { keeps_lists: false }.visit_seq(list),

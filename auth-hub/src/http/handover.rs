@@ -7,6 +7,7 @@ use shared_msgs::clock::{Mono, UnixMs};
 use shared_msgs::ids::AccountId;
 use tracing::info;
 
+use super::entry;
 use super::extract::{Bearer, Body};
 use super::fields::{Fields, Wishes};
 use super::idempotency::{Asked, IdempotencyKey, Said, once};
@@ -15,7 +16,7 @@ use super::problem::{Kind, Problem};
 use super::queue::QueueReply;
 use super::routes::HAND_OVER;
 use super::state::HttpState;
-use crate::accounts::{Account, AccountState};
+use crate::accounts::Account;
 use crate::handover::{Answered, HandoverRequest, Placed};
 
 /// Where to go, as the client reads it.
@@ -65,11 +66,13 @@ pub(super) async fn hand_over(
     Body(body): Body,
 ) -> Result<Response, Problem> {
     let started = state.mono();
-    let wishes = Fields::read(&body, members::HAND_OVER)?.wishes()?;
+    let mut fields = Fields::read(&body, members::HAND_OVER)?;
+    let (wishes, build) = (fields.wishes()?, fields.build()?);
+    entry::is_new_enough(&state, build.as_ref())?;
     // The token says who; whether they may still play is read every time.
     let account = state.parts().store.by_public(id).await?;
     let account = account.ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
-    may_play(&account)?;
+    entry::may_play(&state, &account)?;
     let admit = {
         let state = state.clone();
         move || count(&state, id)
@@ -88,14 +91,6 @@ pub(super) async fn hand_over(
     Ok(once(&state, asked, admit, act).await?.into_response())
 }
 
-/// Refuses accounts that are shut out. Asked only of those who have proved to own it.
-pub(super) fn may_play(account: &Account) -> Result<(), Problem> {
-    match account.state {
-        AccountState::Active => Ok(()),
-        AccountState::Disabled | AccountState::Banned => Err(Problem::new(Kind::Banned)),
-    }
-}
-
 /// Counts a handover. An account that asks too often does not reach the desk.
 pub(super) fn count(state: &HttpState, account: AccountId) -> Result<(), Problem> {
     let counted = state.handovers().attempt(account, state.mono());
@@ -111,7 +106,13 @@ pub(super) async fn place(
 ) -> Result<Answered, Problem> {
     let name = account.display_name.to_string();
     let request = HandoverRequest { account: account.row, name, server, regions, party };
-    let result = state.parts().desk.hand_over(request).await;
+    let result = match state.parts().desk.hand_over(request).await {
+        Ok(Answered::Placed(placed)) => {
+            let still = entry::may_still_play(state, account, placed.handover).await;
+            still.map(|()| Answered::Placed(placed))
+        }
+        other => other.map_err(Problem::from),
+    };
     let ms = state.ms_since(started);
     match &result {
         Ok(Answered::Queued(_) | Answered::Left) => {
@@ -126,14 +127,14 @@ pub(super) async fn place(
             ms,
             "login.answered"
         ),
-        Err(refused) => info!(
+        Err(problem) => info!(
             target: "handover",
             account_id = %account.id,
-            handover_id = %refused.handover,
-            code = refused.why.code(),
+            handover_id = problem.handover().map(tracing::field::display),
+            code = problem.kind.code(),
             ms,
             "login.refused"
         ),
     }
-    Ok(result?)
+    result
 }

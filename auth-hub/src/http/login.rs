@@ -1,6 +1,6 @@
 //! `POST /auth/login`: the password check and, in the same round trip, the handover.
 //!
-//! The order is the point: throttle, then argon2, then the account's state, then a place. Invariant: until the password was right,
+//! The order is the point: the client's build, throttle, then argon2, then the account's state, then a place. Invariant: until the password was right,
 //! an account that does not exist, and one that may not play, look and cost like any other.
 
 use std::net::IpAddr;
@@ -13,9 +13,10 @@ use shared_msgs::clock::Mono;
 use shared_msgs::limited;
 use tracing::{Instrument as _, Span, debug, info, warn};
 
+use super::entry;
 use super::extract::{Body, FromAddress};
 use super::fields::{Fields, Wishes};
-use super::handover::{HandoverReply, count, may_play, place};
+use super::handover::{HandoverReply, count, place};
 use super::idempotency::{Asked, IdempotencyKey, Said, once};
 use super::members;
 use super::problem::{Kind, Problem};
@@ -23,7 +24,7 @@ use super::queue::QueueReply;
 use super::routes::LOG_IN;
 use super::state::HttpState;
 use crate::accounts::throttle::Verdict;
-use crate::accounts::{Account, LoginName, Password, Phc};
+use crate::accounts::{Account, Build, LoginName, Password, Phc};
 use crate::handover::Answered;
 use crate::sessions::AccessToken;
 
@@ -33,6 +34,7 @@ struct LoginReply<'a> {
     display_name: &'a str,
     access_token: &'a str,
     access_token_expires_in_s: u64,
+    message: Option<&'a str>,
     handover: Option<HandoverReply<'a>>,
     queue: Option<QueueReply>,
 }
@@ -45,17 +47,20 @@ pub(super) struct LoginRequest {
     pub(super) password: Option<Password>,
     /// `None` when a session is all they want.
     pub(super) wishes: Option<Wishes>,
+    /// What asks, if it says so.
+    pub(super) build: Option<Build>,
 }
 
 impl LoginRequest {
     pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
         let mut fields = Fields::read(body, members::LOG_IN)?;
         let wants_place = fields.flag(&members::WANTS_PLACE);
-        let wishes = fields.wishes()?;
+        let (wishes, build) = (fields.wishes()?, fields.build()?);
         Ok(Self {
             login: fields.text(&members::LOGIN)?.parse().ok(),
             password: Password::attempt(fields.text(&members::PASSWORD)?).ok(),
             wishes: wants_place.then_some(wishes),
+            build,
         })
     }
 }
@@ -88,10 +93,11 @@ async fn attempt(
     body: &[u8],
 ) -> Result<Response, Problem> {
     let started = state.mono();
+    entry::is_new_enough(state, request.build.as_ref())?;
     let account = verify(state, address, request.login, request.password).await?;
     let id = account.id;
     info!(target: "handover", account_id = %id, "login.verified");
-    may_play(&account)?;
+    entry::may_play(state, &account)?;
 
     let access = Arc::new(state.parts().access.issue(id, state.unix(), &*state.parts().rng));
     let wishes = request.wishes;
@@ -117,7 +123,11 @@ async fn enter(
         None => None,
         Some(wishes) => {
             let placed = place(&state, &account, wishes, started).await;
-            Some(placed.map_err(|problem| problem.with_access(Arc::clone(&access)))?)
+            // Who was banned meanwhile has earned nothing.
+            Some(placed.map_err(|problem| match problem.kind {
+                Kind::Banned => problem,
+                _ => problem.with_access(Arc::clone(&access)),
+            })?)
         }
     };
     let (handover, queue) = match &placed {
@@ -125,12 +135,14 @@ async fn enter(
         Some(Answered::Queued(view)) => (None, Some(QueueReply::new(&state, &account, view))),
         Some(Answered::Left) | None => (None, None),
     };
+    let rules = state.rules();
     let say = if queue.is_some() { Said::queued } else { Said::new };
     say(&LoginReply {
         account_id: account.id.to_string(),
         display_name: account.display_name.as_str(),
         access_token: access.expose(),
         access_token_expires_in_s: access.life.as_secs(),
+        message: rules.message.as_deref(),
         handover,
         queue,
     })

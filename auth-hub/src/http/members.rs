@@ -152,6 +152,18 @@ pub(super) const PARTY_SIZE: Member = Member {
     about: "How many the party has. Only beside `party`, and always there.",
 };
 
+/// What asks.
+pub(super) const BUILD: Member = Member {
+    name: "build",
+    form: Form::Text {
+        bytes_min: 1,
+        bytes_max: limits::BUILD_BYTES_MAX,
+        pattern: Some("^[0-9]{1,19}([.][0-9]{1,19})*$"),
+    },
+    needed: false,
+    about: "The client's build, as dotted numbers: 1.10 is newer than 1.9. An operator may ask for a least one; who says none is too old then.",
+};
+
 /// A table of members.
 pub(super) type Members = &'static [&'static Member];
 
@@ -159,6 +171,6 @@ pub(super) type Members = &'static [&'static Member];
 pub(super) const REGISTER: Members = &[&NEW_LOGIN, &NEW_PASSWORD, &DISPLAY_NAME];
 /// `POST /auth/login`.
 pub(super) const LOG_IN: Members =
-    &[&LOGIN, &PASSWORD, &SERVER, &REGION, &REGIONS, &PARTY, &PARTY_SIZE, &WANTS_PLACE];
+    &[&LOGIN, &PASSWORD, &SERVER, &REGION, &REGIONS, &PARTY, &PARTY_SIZE, &WANTS_PLACE, &BUILD];
 /// `POST /handover`.
-pub(super) const HAND_OVER: Members = &[&SERVER, &REGION, &REGIONS, &PARTY, &PARTY_SIZE];
+pub(super) const HAND_OVER: Members = &[&SERVER, &REGION, &REGIONS, &PARTY, &PARTY_SIZE, &BUILD];

@@ -7,7 +7,9 @@
 //! Log events: `login.verified`, `login.refused`, `login.answered` (target `handover`); `answer.repeated`, `answer.not_kept`, `account.registered`, `password.upgraded`,
 //! `password.upgrade_failed`, `http.request`, `http.failed`, `http.panicked`, `http.deadline`, `http.serving`, `http.stopped`, `overload.entered`, `overload.left` (target `http`).
 
+mod admin;
 mod edge;
+mod entry;
 mod extract;
 mod fields;
 mod handover;
@@ -45,38 +47,59 @@ pub use shed::ShedLimits;
 pub use state::{Answer, Handover, HttpParts, HttpSettings, HttpState, REQUEST_DEADLINE};
 
 use problem::{Kind, Problem};
-use routes::{Audience, ROUTES};
+use routes::{Audience, Route};
 
 /// Longest request body.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// What clients may ask. Serve it with [`serve`], which tells it who is asking.
 pub fn router(state: HttpState) -> Router {
-    routes_for(state, |audience| audience != Audience::Operators)
+    let routes = |route: &Route| matches!(route.audience, Audience::Clients | Audience::Everybody);
+    finished(routes_for(&state, routes), state)
 }
 
 /// What operators may ask, on a listener that no client reaches.
 pub fn operators_router(state: HttpState) -> Router {
-    routes_for(state, |audience| audience != Audience::Clients)
+    let routes = |route: &Route| matches!(route.audience, Audience::Operators | Audience::Everybody);
+    finished(routes_for(&state, routes), state)
 }
 
-fn routes_for(state: HttpState, has: fn(Audience) -> bool) -> Router {
-    let routes = |is_bounded: bool| {
-        let chosen =
-            ROUTES.iter().filter(move |route| has(route.audience) && route.class.is_some() == is_bounded);
-        chosen.fold(Router::new(), |router, route| router.route(route.path, route.service()))
-    };
-    let bounded = routes(true);
+/// What operators may command, on a listener of its own, with its key.
+pub fn admin_router(state: HttpState) -> Router {
+    let commands = routes_that(|route| route.audience == Audience::Admin)
+        .route_layer(from_fn_with_state(state.clone(), edge::bound_commands));
+    let keyed = with_fallbacks(commands).layer(from_fn_with_state(state.clone(), admin::require_key));
+    within_the_edge(keyed, state)
+}
+
+fn routes_that(has: impl Fn(&Route) -> bool) -> Router<HttpState> {
+    let chosen = routes::all().filter(|route| has(route));
+    chosen.fold(Router::new(), |router, route| router.route(route.path, route.service()))
+}
+
+fn routes_for(state: &HttpState, has: fn(&Route) -> bool) -> Router<HttpState> {
+    let bounded = routes_that(|route| has(route) && route.class.is_some());
     // A router without routes takes no layer.
     let bounded = if bounded.has_routes() {
         bounded.route_layer(from_fn_with_state(state.clone(), edge::bound_requests))
     } else {
         bounded
     };
-    routes(false)
-        .merge(bounded)
+    routes_that(|route| has(route) && route.class.is_none()).merge(bounded)
+}
+
+fn finished(routes: Router<HttpState>, state: HttpState) -> Router {
+    within_the_edge(with_fallbacks(routes), state)
+}
+
+fn with_fallbacks(routes: Router<HttpState>) -> Router<HttpState> {
+    routes
         .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
         .fallback(async || Problem::new(Kind::NotFound))
+}
+
+fn within_the_edge(routes: Router<HttpState>, state: HttpState) -> Router {
+    routes
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(state.clone(), edge::edge))
         .with_state(state)

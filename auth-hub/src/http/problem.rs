@@ -1,247 +1,34 @@
 //! Problem documents (RFC 9457): the one form of every answer that is not a success.
 //!
-//! Owns which code has which status, title and advice. Knows no request. Invariant: nothing that a client sent, and no secret but the
+//! Owns their members; `kind` says which code has which status, title and advice. Knows no request. Invariant: nothing that a client sent, and no secret but the
 //! access token that is the client's own, stands in one.
+
+mod kind;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use shared_msgs::clock::UnixMs;
 use shared_msgs::ids::HandoverId;
 use shared_msgs::limited;
 
 use crate::accounts::admin::AdminError;
-use crate::accounts::{PoolError, StoreError};
+use crate::accounts::{Ban, PoolError, StoreError};
+use crate::handover::operations::OperationError;
 use crate::handover::{NoPlace, Refused};
 use crate::sessions::{AccessError, AccessToken};
+
+pub use kind::Kind;
 
 /// When to come back if nobody knows better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What went wrong, by its stable code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Not JSON, or no object.
-    MalformedRequest,
-    /// A member is missing or not what it should be.
-    InvalidRequest,
-    /// The body is too long.
-    BodyTooLarge,
-    /// The body is not declared to be JSON.
-    UnsupportedMediaType,
-    /// The body did not come in time.
-    RequestTimedOut,
-    /// There is no such path.
-    NotFound,
-    /// The path does not take this method.
-    MethodNotAllowed,
-    /// No such account, or not its password: one answer for both.
-    InvalidCredentials,
-    /// Throttled.
-    TooManyAttempts,
-    /// The account may not play.
-    Banned,
-    /// Nobody may register here.
-    RegistrationClosed,
-    /// Another account has this login name.
-    LoginTaken,
-    /// Not a login name.
-    InvalidLogin,
-    /// Not a password that may be set.
-    InvalidPassword,
-    /// Not a display name.
-    InvalidDisplayName,
-    /// No access token, or not a genuine one.
-    AccessTokenInvalid,
-    /// The access token's time is over.
-    AccessTokenExpired,
-    /// Another request has this idempotency key.
-    IdempotencyKeyReused,
-    /// The request of this idempotency key has no answer yet.
-    RequestInProgress,
-    /// Some bound is reached, and nothing was done; or the request took too long.
-    HubBusy,
-    /// Some part of the hub is not up.
-    NotReady,
-    /// A fault of the hub's own.
-    Internal,
-    /// The handover came to nothing.
-    NoPlace(NoPlace),
-}
-
-impl Kind {
-    /// Every one of them.
-    pub const ALL: [Self; 35] = [
-        Self::MalformedRequest,
-        Self::InvalidRequest,
-        Self::BodyTooLarge,
-        Self::UnsupportedMediaType,
-        Self::RequestTimedOut,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::InvalidCredentials,
-        Self::TooManyAttempts,
-        Self::Banned,
-        Self::RegistrationClosed,
-        Self::LoginTaken,
-        Self::InvalidLogin,
-        Self::InvalidPassword,
-        Self::InvalidDisplayName,
-        Self::AccessTokenInvalid,
-        Self::AccessTokenExpired,
-        Self::IdempotencyKeyReused,
-        Self::RequestInProgress,
-        Self::HubBusy,
-        Self::NotReady,
-        Self::Internal,
-        Self::NoPlace(NoPlace::NoServerOnline),
-        Self::NoPlace(NoPlace::AllServersFull),
-        Self::NoPlace(NoPlace::ServerUnknown),
-        Self::NoPlace(NoPlace::ServerFull),
-        Self::NoPlace(NoPlace::ServerDraining),
-        Self::NoPlace(NoPlace::HubBusy),
-        Self::NoPlace(NoPlace::TimedOut),
-        Self::NoPlace(NoPlace::TicketUnknown),
-        Self::NoPlace(NoPlace::PartyIncomplete),
-        Self::NoPlace(NoPlace::PartyBroken),
-        Self::NoPlace(NoPlace::PartyMismatch),
-        Self::NoPlace(NoPlace::Kicked),
-        Self::NoPlace(NoPlace::Banned),
-    ];
-
-    /// The stable code.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::MalformedRequest => "malformed-request",
-            Self::InvalidRequest => "invalid-request",
-            Self::BodyTooLarge => "body-too-large",
-            Self::UnsupportedMediaType => "unsupported-media-type",
-            Self::RequestTimedOut => "request-timed-out",
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::InvalidCredentials => "invalid-credentials",
-            Self::TooManyAttempts => "too-many-attempts",
-            Self::Banned => "banned",
-            Self::RegistrationClosed => "registration-closed",
-            Self::LoginTaken => "login-taken",
-            Self::InvalidLogin => "invalid-login",
-            Self::InvalidPassword => "invalid-password",
-            Self::InvalidDisplayName => "invalid-display-name",
-            Self::AccessTokenInvalid => "access-token-invalid",
-            Self::AccessTokenExpired => "access-token-expired",
-            Self::IdempotencyKeyReused => "idempotency-key-reused",
-            Self::RequestInProgress => "request-in-progress",
-            Self::HubBusy => NoPlace::HubBusy.code(),
-            Self::NotReady => "not-ready",
-            Self::Internal => "internal",
-            Self::NoPlace(why) => why.code(),
-        }
-    }
-
-    /// The status it is answered with.
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::MalformedRequest => StatusCode::BAD_REQUEST,
-            Self::InvalidRequest
-            | Self::InvalidLogin
-            | Self::InvalidPassword
-            | Self::InvalidDisplayName
-            | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::InvalidCredentials | Self::AccessTokenInvalid | Self::AccessTokenExpired => {
-                StatusCode::UNAUTHORIZED
-            }
-            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
-            Self::Banned | Self::RegistrationClosed => StatusCode::FORBIDDEN,
-            Self::LoginTaken | Self::RequestInProgress => StatusCode::CONFLICT,
-            Self::HubBusy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NoPlace(why) => match why {
-                NoPlace::NoServerOnline | NoPlace::AllServersFull | NoPlace::HubBusy => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
-                NoPlace::ServerFull
-                | NoPlace::ServerDraining
-                | NoPlace::PartyIncomplete
-                | NoPlace::PartyBroken
-                | NoPlace::PartyMismatch
-                | NoPlace::Kicked => StatusCode::CONFLICT,
-                NoPlace::Banned => StatusCode::FORBIDDEN,
-                NoPlace::ServerUnknown | NoPlace::TicketUnknown => StatusCode::NOT_FOUND,
-                NoPlace::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            },
-        }
-    }
-
-    /// For people; the same for every problem of this kind.
-    pub(super) const fn title(self) -> &'static str {
-        match self {
-            Self::MalformedRequest => "The body is not a JSON object",
-            Self::InvalidRequest => "The request is not valid",
-            Self::BodyTooLarge => "The body is too long",
-            Self::UnsupportedMediaType => "The body must be application/json",
-            Self::RequestTimedOut => "The body did not arrive in time",
-            Self::NotFound => "There is nothing here",
-            Self::MethodNotAllowed => "Not with this method",
-            Self::InvalidCredentials => "Login name or password is wrong",
-            Self::TooManyAttempts => "Too many attempts",
-            Self::Banned | Self::NoPlace(NoPlace::Banned) => "This account may not play",
-            Self::RegistrationClosed => "Registration is closed",
-            Self::LoginTaken => "The login name is taken",
-            Self::InvalidLogin => "Not a valid login name",
-            Self::InvalidPassword => "Not a valid password",
-            Self::InvalidDisplayName => "Not a valid display name",
-            Self::AccessTokenInvalid => "The access token is missing or not genuine",
-            Self::AccessTokenExpired => "The access token has expired",
-            Self::IdempotencyKeyReused => "The idempotency key was used for another request",
-            Self::RequestInProgress => "The first request of this idempotency key is still under way",
-            Self::HubBusy | Self::NoPlace(NoPlace::HubBusy) => "The hub is busy",
-            Self::NotReady => "The hub is not ready",
-            Self::Internal => "Something went wrong in the hub",
-            Self::NoPlace(why) => match why {
-                NoPlace::NoServerOnline => "No game server is online",
-                NoPlace::AllServersFull => "All game servers are full",
-                NoPlace::ServerUnknown => "There is no such game server",
-                NoPlace::ServerFull => "This game server is full",
-                NoPlace::ServerDraining => "This game server takes nobody new",
-                NoPlace::HubBusy => "The hub is busy",
-                NoPlace::TimedOut => "No game server answered in time",
-                NoPlace::TicketUnknown => "There is no such ticket",
-                NoPlace::PartyIncomplete => "The party did not come together",
-                NoPlace::PartyBroken => "The party broke up",
-                NoPlace::PartyMismatch => "This is another party",
-                NoPlace::Kicked => "An operator has ended this",
-                NoPlace::Banned => "This account may not play",
-            },
-        }
-    }
-
-    /// Whether it says when to come back.
-    pub(super) const fn may_retry(self) -> bool {
-        match self {
-            Self::TooManyAttempts | Self::RequestInProgress | Self::HubBusy => true,
-            Self::NoPlace(why) => why.retry_after().is_some(),
-            _ => false,
-        }
-    }
-
-    /// What RFC 9110 wants with a 401.
-    pub(super) const fn challenge(self) -> Option<&'static str> {
-        match self {
-            Self::AccessTokenInvalid => Some("Bearer error=\"invalid_token\""),
-            Self::AccessTokenExpired => Some("Bearer error=\"invalid_token\", error_description=\"expired\""),
-            Self::InvalidCredentials => Some("Bearer"),
-            _ => None,
-        }
-    }
-}
+/// Nobody knows when maintenance ends; this spreads those who wait for it.
+const MAINTENANCE_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// One problem, on its way to a client.
 #[derive(Clone, Debug)]
@@ -251,6 +38,7 @@ pub(super) struct Problem {
     retry_after: Option<Duration>,
     handover: Option<HandoverId>,
     access: Option<Arc<AccessToken>>,
+    banned_until: Option<UnixMs>,
 }
 
 #[derive(Serialize)]
@@ -269,11 +57,13 @@ struct Document<'a> {
     access_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_token_expires_in_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    banned_until_ms: Option<u64>,
 }
 
 impl Problem {
     pub(super) const fn new(kind: Kind) -> Self {
-        Self { kind, detail: None, retry_after: None, handover: None, access: None }
+        Self { kind, detail: None, retry_after: None, handover: None, access: None, banned_until: None }
     }
 
     /// `detail` is for people, and never repeats what the client sent.
@@ -283,6 +73,16 @@ impl Problem {
 
     pub(super) fn retry(kind: Kind, after: Duration) -> Self {
         Self { retry_after: Some(after), ..Self::new(kind) }
+    }
+
+    /// Its owner has shown the password: they may know why, and until when.
+    pub(super) fn banned(ban: &Ban) -> Self {
+        Self { banned_until: ban.until, ..Self::because(Kind::Banned, ban.reason.clone()) }
+    }
+
+    pub(super) fn maintenance(message: &str) -> Self {
+        let problem = Self::because(Kind::Maintenance, message.to_owned());
+        Self { retry_after: Some(MAINTENANCE_RETRY_AFTER), ..problem }
     }
 
     pub(super) fn busy() -> Self {
@@ -299,6 +99,10 @@ impl Problem {
     /// The client keeps what it has earned, so that trying again costs no password check.
     pub(super) fn with_access(self, access: Arc<AccessToken>) -> Self {
         Self { access: Some(access), ..self }
+    }
+
+    pub(super) fn of_handover(self, handover: HandoverId) -> Self {
+        Self { handover: Some(handover), ..self }
     }
 
     /// What people are told.
@@ -352,6 +156,17 @@ impl From<AdminError> for Problem {
     }
 }
 
+impl From<OperationError> for Problem {
+    fn from(err: OperationError) -> Self {
+        match err {
+            OperationError::ServerUnknown => Self::new(Kind::NoPlace(NoPlace::ServerUnknown)),
+            OperationError::ServerOffline => Self::new(Kind::ServerOffline),
+            OperationError::Busy => Self::busy(),
+            OperationError::Store => Self::internal(&err),
+        }
+    }
+}
+
 impl From<AccessError> for Problem {
     fn from(err: AccessError) -> Self {
         Self::new(match err {
@@ -379,6 +194,7 @@ impl Problem {
             handover_id: self.handover.map(|id| id.to_string()),
             access_token: self.access.as_ref().map(|access| access.expose()),
             access_token_expires_in_s: self.access.as_ref().map(|access| access.life.as_secs()),
+            banned_until_ms: self.banned_until.map(|until| until.0),
         }
     }
 }

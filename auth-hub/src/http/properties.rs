@@ -9,12 +9,12 @@ use super::problem::Problem;
 use super::register::RegisterRequest;
 
 /// All that a refusal may say, if anything, digits taken out: nothing of what the client sent.
-const SAYINGS: [&str; 36] = [
+const SAYINGS: [&str; 39] = [
     "the body is not UTF-",
     "not a JSON object, see line , column ",
     "a member is unknown; known are `login`, `password`, `display_name`",
-    "a member is unknown; known are `login`, `password`, `server`, `region`, `regions`, `party`, `party_size`, `handover`",
-    "a member is unknown; known are `server`, `region`, `regions`, `party`, `party_size`",
+    "a member is unknown; known are `login`, `password`, `server`, `region`, `regions`, `party`, `party_size`, `handover`, `build`",
+    "a member is unknown; known are `server`, `region`, `regions`, `party`, `party_size`, `build`",
     "`login` is missing",
     "`login` must be a text",
     "`login` stands there twice",
@@ -31,6 +31,9 @@ const SAYINGS: [&str; 36] = [
     "`region` must be a text",
     "`region` stands there twice",
     "`region` has at most  bytes",
+    "`build` must be a text",
+    "`build` stands there twice",
+    "`build` is not dotted numbers",
     "`regions` must be a list of texts",
     "`regions` stands there twice",
     "`regions` does not stand beside `region`",
@@ -50,7 +53,7 @@ const SAYINGS: [&str; 36] = [
 
 /// Bodies as clients send them.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let login = json!({ "login": "Ada", "password": "correct horse", "server": "alpha", "region": "eu" });
+    let login = json!({ "login": "Ada", "password": "correct horse", "server": "alpha", "region": "eu", "build": "1.2" });
     let session = json!({ "login": "ada", "password": "x", "handover": false, "region": null });
     let register =
         json!({ "login": "ada.l-1_", "password": "correct horse", "display_name": " Ada \u{2602} " });
@@ -65,7 +68,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
 pub fn body(bytes: &[u8]) {
     match LoginRequest::read(bytes) {
         Err(problem) => refused(&problem),
-        Ok(LoginRequest { login, password, wishes }) => {
+        Ok(LoginRequest { login, password, wishes, build }) => {
+            assert!(build.is_none_or(|build| build.to_string().parse() == Ok(build)));
             assert!(login.is_none_or(|login| login.as_str().parse() == Ok(login)));
             drop(password);
             wishes.as_ref().map(wished);

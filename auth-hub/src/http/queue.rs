@@ -15,8 +15,9 @@ use serde::Serialize;
 use shared_msgs::limits;
 use tracing::{Instrument as _, Span, info};
 
+use super::entry;
 use super::extract::Bearer;
-use super::handover::{HandoverReply, may_play};
+use super::handover::HandoverReply;
 use super::problem::{Kind, Problem};
 use super::state::{HttpState, REQUEST_DEADLINE};
 use crate::accounts::Account;
@@ -123,7 +124,7 @@ pub(super) async fn poll(
 ) -> Result<Response, Problem> {
     let wait = wait(query.as_deref())?;
     let (account, ticket) = owned(&state, bearer, &ticket).await?;
-    may_play(&account)?;
+    entry::may_play(&state, &account)?;
     let ask = |wait| {
         let what = TicketWish::Take { name: account.display_name.to_string(), wait };
         state.parts().desk.ask_ticket(TicketAsk { account: account.row, ticket, what })
@@ -135,6 +136,7 @@ pub(super) async fn poll(
         answered = ask(wait) => answered,
     };
     if let Ok(Answered::Placed(placed)) = &answered {
+        entry::may_still_play(&state, &account, placed.handover).await?;
         info!(target: "handover", account_id = %account.id, handover_id = %placed.handover, server_id = %placed.server, "ticket.used");
     }
     Ok(reply(&state, &account, &answered?))
@@ -157,7 +159,7 @@ pub(super) async fn events(
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
     let (account, ticket) = owned(&state, bearer, &text).await?;
-    may_play(&account)?;
+    entry::may_play(&state, &account)?;
     let permit = state.streams().clone().try_acquire_owned().map_err(|_| Problem::busy())?;
     let first = look(&state, &account, ticket).await?;
     let (sender, body) = Channel::<Bytes>::new(1);

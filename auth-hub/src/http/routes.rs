@@ -2,6 +2,8 @@
 //!
 //! Knows the resources by name. Invariant: the router, the labels of metrics and the document are made of this one table.
 
+mod admin;
+
 use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, delete, get, post};
 
@@ -29,6 +31,8 @@ pub(super) enum Audience {
     Everybody,
     /// On the operators' listener only.
     Operators,
+    /// On the admin API's listener only, with its key.
+    Admin,
 }
 
 /// A body that is asked for.
@@ -101,6 +105,8 @@ const ON_GETS: &[Kind] = &[Kind::InvalidRequest];
 const ON_KEYS: &[Kind] = &[Kind::InvalidRequest, Kind::IdempotencyKeyReused, Kind::RequestInProgress];
 const ON_HANDOVERS: &[Kind] = &[
     Kind::Banned,
+    Kind::Maintenance,
+    Kind::ClientTooOld,
     Kind::TooManyAttempts,
     Kind::NoPlace(NoPlace::NoServerOnline),
     Kind::NoPlace(NoPlace::AllServersFull),
@@ -149,7 +155,12 @@ impl Route {
     }
 }
 
-/// The whole API.
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(admin::ROUTES)
+}
+
+/// All but the admin API.
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/auth/register",
@@ -379,7 +390,7 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 fn at(path: &str) -> Option<&'static Route> {
-    ROUTES.iter().find(|route| fits(route.path, path))
+    all().find(|route| fits(route.path, path))
 }
 
 /// Whether a path is of this form: a part in braces stands for any one part.

@@ -1,4 +1,4 @@
-//! `GET /servers`: the fleet, as clients may see it.
+//! `GET /servers`: the fleet, as clients may see it, and the message of the day.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,8 +10,10 @@ use crate::fleet::ServerSummary;
 #[derive(Serialize)]
 pub(super) struct ServersReply {
     servers: Vec<ServerSummary>,
+    message: Option<String>,
 }
 
 pub(super) async fn list(State(state): State<HttpState>) -> Json<ServersReply> {
-    Json(ServersReply { servers: state.parts().desk.snapshot().await.servers })
+    let servers = state.parts().desk.snapshot().await.servers;
+    Json(ServersReply { servers, message: state.rules().message.clone() })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use shared_msgs::clock::{Clock, Mono, UnixMs};
@@ -16,7 +16,11 @@ use super::idempotency::{AnswerKeys, Running};
 use super::pressure::Pressure;
 use super::shed::{Class, ShedLimits};
 use crate::accounts::throttle::Bucket;
-use crate::accounts::{AccountThrottle, PasswordPool, Store, Throttle, ThrottleConfig};
+use crate::accounts::{
+    AccountThrottle, AddressThrottle, EntryRules, PasswordPool, Store, Throttle, ThrottleConfig,
+};
+use crate::admin_key::AdminKey;
+use crate::handover::operations::Operations;
 use crate::handover::{Answered, Desk, HandoverRequest, Refused, Snapshot, TicketAsk};
 use crate::metrics::Metrics;
 use crate::queue::TicketSeal;
@@ -27,6 +31,10 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Streams of events at one time; one more is refused at once, and its client polls instead.
 const STREAMS_MAX: usize = 512;
+/// Requests to the admin API at one time.
+const COMMANDS_MAX: usize = 16;
+/// Wrong admin keys from one address: ten, and then one more each six seconds.
+const WRONG_KEYS: Bucket = Bucket { burst: 10, refill: Duration::from_secs(6), keys_max: 4_096 };
 
 /// An answer that is on its way.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -64,6 +72,12 @@ pub struct HttpParts {
     pub passwords: Arc<PasswordPool>,
     /// Who finds places.
     pub desk: Arc<dyn Handover>,
+    /// Who carries out what operators wish.
+    pub operations: Arc<dyn Operations>,
+    /// What opens the admin API.
+    pub admin_key: AdminKey,
+    /// What holds for everybody who wants in, as it is stored.
+    pub rules: EntryRules,
     /// Who signs access tokens.
     pub access: AccessTokens,
     /// Who seals tickets.
@@ -133,6 +147,11 @@ struct Inner {
     deadlines: Deadlines,
     streams: Arc<Semaphore>,
     pressure: Pressure,
+    commands: Semaphore,
+    /// Held by who changes what is stored for everybody: they read it, change it and write it.
+    changes: tokio::sync::Mutex<()>,
+    rules: RwLock<Arc<EntryRules>>,
+    wrong_keys: Mutex<AddressThrottle>,
     logins: Mutex<Throttle>,
     registrations: Mutex<Throttle>,
     handovers: Mutex<AccountThrottle>,
@@ -161,6 +180,10 @@ impl HttpState {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             pressure: Pressure::new(settings.requests_max, settings.overload),
             running: Running::default(),
+            commands: Semaphore::new(COMMANDS_MAX),
+            changes: tokio::sync::Mutex::default(),
+            rules: RwLock::new(Arc::new(parts.rules.clone())),
+            wrong_keys: Mutex::new(AddressThrottle::new(WRONG_KEYS)),
             parts,
             settings,
             deadlines,
@@ -192,6 +215,30 @@ impl HttpState {
     /// One permit per stream of events.
     pub(super) fn streams(&self) -> &Arc<Semaphore> {
         &self.0.streams
+    }
+
+    /// One permit per request to the admin API.
+    pub(super) fn commands(&self) -> &Semaphore {
+        &self.0.commands
+    }
+
+    /// See [`Inner`].
+    pub(super) async fn change(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.changes.lock().await
+    }
+
+    /// What holds for everybody now.
+    pub(super) fn rules(&self) -> Arc<EntryRules> {
+        Arc::clone(&self.0.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Holds from now on. They are stored already.
+    pub(super) fn set_rules(&self, rules: EntryRules) {
+        *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    pub(super) fn wrong_keys(&self) -> MutexGuard<'_, AddressThrottle> {
+        self.0.wrong_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn unix(&self) -> UnixMs {

@@ -23,7 +23,7 @@ async fn a_database_that_cannot_be_used_is_named_and_left_alone() -> anyhow::Res
     scene.overwrite("page", 4_096, &[0xA5; 4_096])?;
     std::fs::OpenOptions::new().write(true).open(scene.path("short"))?.set_len(good.len() as u64 / 2)?;
     let later = "INSERT INTO _sqlx_migrations SELECT 999, description, installed_on, success, checksum, execution_time \
-                 FROM _sqlx_migrations WHERE version = 1";
+                 FROM _sqlx_migrations LIMIT 1";
     sql(&scene, "newer", later).await?;
     sql(&scene, "altered", "UPDATE _sqlx_migrations SET checksum = x'00'").await?;
     scene.mode("readonly", 0o400)?;

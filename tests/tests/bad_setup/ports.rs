@@ -9,9 +9,11 @@ async fn an_address_that_is_not_to_be_had_is_named_with_its_setting() -> anyhow:
     let key = scene.make_hub_files(&[]).await?;
     let held = std::net::TcpListener::bind("127.0.0.1:0")?;
     let taken = held.local_addr()?.to_string();
-    for (variable, setting) in
-        [("AUTH_HUB__HTTP__LISTEN", "http.listen"), ("AUTH_HUB__MQTT__LISTEN", "mqtt.listen")]
-    {
+    for (variable, setting) in [
+        ("AUTH_HUB__HTTP__LISTEN", "http.listen"),
+        ("AUTH_HUB__MQTT__LISTEN", "mqtt.listen"),
+        ("AUTH_HUB__ADMIN__LISTEN", "admin.listen"),
+    ] {
         let words = [setting, &*taken, "in use", "set another port"];
         scene.hub(&[(variable, &taken)]).await?.failed(1, &words).context(setting)?;
     }

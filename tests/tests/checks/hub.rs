@@ -66,7 +66,7 @@ async fn everything_that_would_stop_a_hub_is_found() -> anyhow::Result<()> {
     scene.overwrite("header", 0, &[0xA5; 100])?;
     scene.overwrite("page", 4_096, &[0xA5; 4_096])?;
     let later = "INSERT INTO _sqlx_migrations SELECT 999, description, installed_on, success, checksum, execution_time \
-                 FROM _sqlx_migrations WHERE version = 1";
+                 FROM _sqlx_migrations LIMIT 1";
     sql(&scene, "newer", later).await?;
     let in_an_hour = (SystemClock::new().now().unix.0 + 3_600_000) << 16;
     sql(&scene, "ahead", &format!("INSERT OR REPLACE INTO hub_clock (id, ceiling) VALUES (1, {in_an_hour})"))

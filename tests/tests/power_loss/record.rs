@@ -107,6 +107,7 @@ async fn one_run(
         ("HTTP__LISTEN", "127.0.0.1:0".to_owned()),
         ("MQTT__LISTEN", "127.0.0.1:0".to_owned()),
         ("OPERATORS__LISTEN", "127.0.0.1:0".to_owned()),
+        ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
         ("DATABASE__PATH", path(DATABASE)),
         ("KEYS__FLEET_KEY_FILE", path(KEY)),
         ("PASSWORDS__MEMORY_KIB", "64".to_owned()),

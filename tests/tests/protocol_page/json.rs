@@ -101,6 +101,8 @@ fn hub_config(dir: &Path) -> Config {
     config.http.listen = "127.0.0.1:0".parse().unwrap();
     config.mqtt.listen = "127.0.0.1:0".parse().unwrap();
     config.operators.listen = "127.0.0.1:0".parse().unwrap();
+    config.admin.listen = "127.0.0.1:0".parse().unwrap();
+    config.admin.key_file = dir.join("admin.key");
     config.database.path = dir.join("hub.sqlite");
     config.keys.fleet_key_file = dir.join("fleet.key");
     (config.passwords.memory_kib, config.passwords.passes) = (64, 1);

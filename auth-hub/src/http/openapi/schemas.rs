@@ -37,7 +37,7 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
 
 fn problem() -> Value {
     let mut codes: Vec<_> =
-        Kind::ALL.iter().filter(|kind| **kind != Kind::NotReady).map(|kind| kind.code()).collect();
+        Kind::ALL.iter().filter(|kind| kind.is_for_clients()).map(|kind| kind.code()).collect();
     codes.sort_unstable();
     codes.dedup();
     let mut problem = object([
@@ -52,6 +52,10 @@ fn problem() -> Value {
         ("handover_id", id("The attempt that failed; for support.")),
         ("access_token", text("The password was right, there was no place: go on with `POST /handover`.")),
         ("access_token_expires_in_s", number("How long it is good for.")),
+        (
+            "banned_until_ms",
+            number("When a ban ends, in milliseconds since 1970; missing where it does not."),
+        ),
     ] {
         problem["properties"][name] = schema;
     }
@@ -97,6 +101,10 @@ fn queue() -> Value {
     ])
 }
 
+fn message() -> Value {
+    json!({ "type": ["string", "null"], "description": "The message of the day, for players to read; null where there is none." })
+}
+
 /// Every schema that the document refers to.
 pub(super) fn all() -> Value {
     let endpoint = object([
@@ -123,6 +131,7 @@ pub(super) fn all() -> Value {
         ("display_name", text("What other players see.")),
         ("access_token", text("For `POST /handover`. Secret, opaque.")),
         ("access_token_expires_in_s", number("How long it is good for.")),
+        ("message", message()),
         ("handover", json!({ "oneOf": [of("HandoverReply"), { "type": "null" }] })),
         ("queue", json!({ "oneOf": [of("QueueReply"), { "type": "null" }] })),
     ]);
@@ -152,7 +161,10 @@ pub(super) fn all() -> Value {
         "QueueReply": queue(),
         "Server": server,
         "Endpoint": endpoint,
-        "ServersReply": object([("servers", list(&of("ServerSummary"), "In the order of their ids."))]),
+        "ServersReply": object([
+            ("servers", list(&of("ServerSummary"), "In the order of their ids.")),
+            ("message", message()),
+        ]),
         "ServerSummary": summary,
         "Alive": object([("status", json!({ "const": "alive" }))]),
         "Document": { "type": "object", "required": ["openapi"], "properties": { "openapi": { "const": "3.1.0" } } },
@@ -176,7 +188,9 @@ fn place() -> Value {
 pub(super) fn request_example(path: &str) -> Value {
     match path {
         "/auth/register" => json!({ "login": "ada", "password": "correct horse", "display_name": "Ada" }),
-        "/auth/login" => json!({ "login": "ada", "password": "correct horse", "region": "eu" }),
+        "/auth/login" => {
+            json!({ "login": "ada", "password": "correct horse", "region": "eu", "build": "1.12.3" })
+        }
         _ => json!({ "server": "alpha" }),
     }
 }
@@ -191,6 +205,7 @@ pub(super) fn reply_example(name: &str) -> Option<Value> {
             "display_name": "Ada",
             "access_token": "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJhdXRoLWh1YiJ9.c2lnbmF0dXJl",
             "access_token_expires_in_s": 900,
+            "message": "The harvest festival begins on Friday.",
             "handover": place(),
             "queue": null,
         }),
@@ -205,7 +220,7 @@ pub(super) fn reply_example(name: &str) -> Option<Value> {
         }),
         "ServersReply" => json!({ "servers": [{
             "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.2.3", "state": "online", "population": "low", "players": 41, "max_players": 300,
-        }]}),
+        }], "message": null }),
         "Alive" => json!({ "status": "alive" }),
         _ => return None,
     })

@@ -19,7 +19,7 @@ async fn servers_are_listed_for_anybody() {
     *api.desk.snapshot.lock().unwrap() = Some(Snapshot { link_up: true, servers: vec![server] });
     let reply = api.get("/servers").await;
     assert_eq!(reply.status, 200);
-    let expected = json!({ "servers": [{
+    let expected = json!({ "message": null, "servers": [{
         "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.0", "state": "online",
         "population": "low", "players": 3, "max_players": 10,
     }]});

@@ -19,6 +19,7 @@ async fn a_login_is_an_account_a_session_and_a_place() {
         "display_name": "The bob",
         "access_token": access,
         "access_token_expires_in_s": 900,
+        "message": null,
         "handover": {
             "handover_id": HANDOVER.to_string(),
             "server": { "id": "alpha", "name": "Alpha", "region": "eu" },

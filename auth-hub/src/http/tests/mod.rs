@@ -1,14 +1,18 @@
 //! The router over a real store and a cheap password pool, with a desk that does as it is told.
 
+mod admin;
+mod bans;
 mod connections;
 mod edge;
 mod handover;
 mod health;
 mod idempotency;
 mod login;
+mod operations;
 mod overload;
 mod queue;
 mod register;
+mod rules;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -37,11 +41,15 @@ use tower::ServiceExt as _;
 use super::state::Deadlines;
 use super::*;
 use crate::accounts::throttle::Bucket;
-use crate::accounts::{Cost, NewAccount, Password, PasswordPool, PoolConfig, Store, ThrottleConfig};
+use crate::accounts::{
+    Cost, EntryRules, NewAccount, Password, PasswordPool, PoolConfig, Store, ThrottleConfig,
+};
+use crate::admin_key::AdminKey;
 use crate::handover::{Answered, HandoverRequest, NoPlace, Placed, Refused, Snapshot, TicketAsk};
 use crate::metrics::Metrics;
 use crate::queue::TicketSeal;
 use crate::sessions::AccessTokens;
+use operations::FakeOperations;
 
 pub(super) const PASSWORD: &str = "correct horse";
 pub(super) const HANDOVER: HandoverId = HandoverId([9; 16]);
@@ -204,6 +212,8 @@ pub(super) struct TestApi {
     pub(super) state: HttpState,
     pub(super) router: Router,
     pub(super) operators: Router,
+    pub(super) admin: Router,
+    pub(super) operations: Arc<FakeOperations>,
     pub(super) dir: tempfile::TempDir,
 }
 
@@ -236,7 +246,11 @@ impl TestApi {
         let mut metrics = Metrics::new();
         metrics.watch_passwords(&pool);
         let stopping = CancellationToken::new();
+        let operations = Arc::new(FakeOperations::default());
         let parts = HttpParts {
+            operations: operations.clone(),
+            admin_key: admin_key(),
+            rules: EntryRules::default(),
             store: store.clone(),
             passwords: Arc::clone(&pool),
             desk: desk.clone(),
@@ -251,7 +265,22 @@ impl TestApi {
         };
         let state = HttpState::with_deadlines(parts, settings, deadlines);
         let (router, operators) = (router(state.clone()), operators_router(state.clone()));
-        Self { store, pool, gate, desk, clock, tasks, stopping, state, router, operators, dir }
+        let admin = admin_router(state.clone());
+        Self {
+            store,
+            pool,
+            gate,
+            desk,
+            clock,
+            tasks,
+            stopping,
+            state,
+            router,
+            operators,
+            admin,
+            operations,
+            dir,
+        }
     }
 
     /// An account whose password is [`PASSWORD`].
@@ -271,6 +300,7 @@ impl TestApi {
         }
         let router = match request.uri().path() {
             "/readyz" | "/metrics" => &self.operators,
+            path if path.starts_with("/admin") => &self.admin,
             _ => &self.router,
         };
         let is_list = request.uri().path() == "/servers";
@@ -288,6 +318,14 @@ impl TestApi {
         self.send(post(path, body)).await
     }
 
+    /// With the admin key.
+    pub(super) async fn command(&self, path: &str, body: &Value) -> Reply {
+        let mut request = post(path, body);
+        let key = format!("Bearer {}", admin_key().expose());
+        request.headers_mut().insert(header::AUTHORIZATION, key.parse().unwrap());
+        self.send(request).await
+    }
+
     pub(super) async fn get(&self, path: &str) -> Reply {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
@@ -295,6 +333,10 @@ impl TestApi {
     pub(super) async fn log_in(&self, login: &str, password: &str) -> Reply {
         self.post("/auth/login", &json!({ "login": login, "password": password })).await
     }
+}
+
+pub(super) fn admin_key() -> AdminKey {
+    AdminKey::generate(&SeededRng::new(6))
 }
 
 pub(super) fn from(ip: IpAddr) -> ConnectInfo<Peer> {

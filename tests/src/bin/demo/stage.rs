@@ -50,6 +50,7 @@ fn hub_settings(http: &str, mqtt: &str) -> BTreeMap<String, String> {
         ("AUTH_HUB__HTTP__LISTEN", http),
         ("AUTH_HUB__MQTT__LISTEN", mqtt),
         ("AUTH_HUB__OPERATORS__LISTEN", "127.0.0.1:0"),
+        ("AUTH_HUB__ADMIN__LISTEN", "127.0.0.1:0"),
         ("AUTH_HUB__LOG__FORMAT", "json"),
         // All players come from one address here.
         ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "10000"),

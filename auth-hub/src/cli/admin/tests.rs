@@ -1,0 +1,160 @@
+//! What is typed, what is asked, and what is printed of the answer.
+
+use clap::Parser as _;
+
+use super::*;
+use crate::cli::{Cli, Command};
+
+fn parsed(args: &str) -> Result<AdminArgs, i32> {
+    let words = format!("auth-hub admin {args}");
+    match Cli::try_parse_from(words.split(' ')).map_err(|error| error.exit_code())?.command {
+        Command::Admin(args) => Ok(args),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_command_is_a_route_and_a_body() {
+    for (args, path, body) in [
+        ("servers", "/admin/servers", Value::Null),
+        ("maintenance show", "/admin/rules", Value::Null),
+        ("find ad", "/admin/find", json!({ "player": "ad" })),
+        ("where ada", "/admin/where", json!({ "player": "ada" })),
+        ("explain ada", "/admin/explain", json!({ "player": "ada" })),
+        ("audit", "/admin/audit", json!({ "last": 20 })),
+        (
+            "drain alpha --within 10m --why patch",
+            "/admin/drain",
+            json!({ "server": "alpha", "within_s": 600, "why": "patch", "operator": "grace" }),
+        ),
+        (
+            "drain alpha --why patch",
+            "/admin/drain",
+            json!({ "server": "alpha", "why": "patch", "operator": "grace" }),
+        ),
+        ("undrain alpha", "/admin/undrain", json!({ "server": "alpha", "operator": "grace" })),
+        (
+            "revoke-key alpha --lowest 3",
+            "/admin/revoke-key",
+            json!({ "server": "alpha", "lowest": 3, "operator": "grace" }),
+        ),
+        (
+            "kick ada --why rude",
+            "/admin/kick",
+            json!({ "player": "ada", "why": "rude", "operator": "grace" }),
+        ),
+        (
+            "ban ada --for 7d --why rude",
+            "/admin/ban",
+            json!({ "player": "ada", "for_s": 604_800, "why": "rude", "operator": "grace" }),
+        ),
+        ("ban ada --why rude", "/admin/ban", json!({ "player": "ada", "why": "rude", "operator": "grace" })),
+        (
+            "unban ada --why sorry",
+            "/admin/unban",
+            json!({ "player": "ada", "why": "sorry", "operator": "grace" }),
+        ),
+        (
+            "maintenance on --message soon --allow ada bob",
+            "/admin/maintenance",
+            json!({ "message": "soon", "allow": ["ada", "bob"], "operator": "grace" }),
+        ),
+        ("maintenance off", "/admin/maintenance", json!({ "operator": "grace" })),
+        ("min-build 1.2", "/admin/min-build", json!({ "build": "1.2", "operator": "grace" })),
+        ("min-build --none", "/admin/min-build", json!({ "operator": "grace" })),
+        ("message hello", "/admin/message", json!({ "message": "hello", "operator": "grace" })),
+        ("message --none", "/admin/message", json!({ "operator": "grace" })),
+        (
+            "broadcast soon --server alpha",
+            "/admin/broadcast",
+            json!({ "text": "soon", "server": "alpha", "operator": "grace" }),
+        ),
+    ] {
+        let asked = wish(parsed(args).unwrap().command, "grace");
+        assert_eq!((asked.path, asked.body.unwrap_or_default()), (path, body), "{args}");
+    }
+}
+
+#[test]
+fn misuse_ends_with_two() {
+    for args in [
+        "",
+        "nonsense",
+        "kick ada",
+        "ban ada --for 7 --why x",
+        "ban ada --for d --why x",
+        "ban ada --for -1d --why x",
+        "ban ada --for 99999999999999999999w --why x",
+        "drain ALPHA --why x",
+        "maintenance",
+        "min-build",
+        "min-build 1 --none",
+        "message",
+    ] {
+        assert_eq!(parsed(args).err(), Some(2), "{args}");
+    }
+    let args = parsed("servers --json --as grace --url http://localhost:1").unwrap();
+    assert_eq!(
+        (args.json, args.operator.as_deref(), args.url.as_deref()),
+        (true, Some("grace"), Some("http://localhost:1"))
+    );
+}
+
+#[test]
+fn the_key_stays_on_this_machine_or_under_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.admin.key_file = dir.path().join("admin.key");
+    crate::keyfile::load_or_create_admin(&config.admin.key_file, &shared_msgs::rng::SeededRng::new(1))
+        .unwrap();
+    let refusal =
+        |url: &str| Client::new(&config, Some(url), None, None).err().map(|error| error.to_string());
+    for url in ["http://127.0.0.1:1", "http://localhost", "http://[::1]:1"] {
+        assert_eq!(refusal(url), None, "{url}");
+    }
+    for (url, says) in [
+        ("http://hub.example.org:8082", "https"),
+        ("http://10.0.0.1:8082", "https"),
+        ("http://localhost.example.org", "https"),
+        ("ftp://localhost", "http:// or https://"),
+        ("localhost:1", "http:// or https://"),
+    ] {
+        assert!(refusal(url).is_some_and(|error| error.contains(says)), "{url}");
+    }
+}
+
+#[test]
+fn answers_are_lines_that_no_name_can_break() {
+    let player = json!({
+        "login": "ada", "account_id": "id", "display_name": "A\u{1b}[2Jda", "state": "active",
+        "ban": { "until_ms": 1_767_225_600_000_u64, "why": "rude", "by": "grace", "since_ms": 0 },
+    });
+    let out = show::found(&json!({ "players": [player], "has_more": true }));
+    assert!(
+        out.contains("banned until 2026-01-01 00:00:00 UTC by grace: rude") && out.contains("there are more"),
+        "{out}"
+    );
+    assert!(!out.contains('\u{1b}'), "{out:?}");
+    let out = show::banned(&json!({ "player": player, "ended": null }));
+    assert!(out.contains("say it again"), "{out}");
+    let out = show::rules(
+        &json!({ "maintenance": { "message": "soon", "allow": ["ada"] }, "build_min": null, "message": null }),
+    );
+    assert_eq!(out, "maintenance  on: soon (allowed: ada)\nleast build  -\nmessage      -\n");
+    assert_eq!(show::places(&json!({ "player": player, "places": [] })), "ada is nowhere\n");
+}
+
+#[test]
+fn moments_are_dates() {
+    for (ms, date) in [
+        (0, "1970-01-01 00:00:00 UTC"),
+        (951_782_399_999, "2000-02-28 23:59:59 UTC"),
+        (951_782_400_000, "2000-02-29 00:00:00 UTC"),
+        (951_868_800_000, "2000-03-01 00:00:00 UTC"),
+        (1_709_164_800_000, "2024-02-29 00:00:00 UTC"),
+        (1_735_689_599_000, "2024-12-31 23:59:59 UTC"),
+        (4_107_542_400_000, "2100-03-01 00:00:00 UTC"),
+    ] {
+        assert_eq!(show::utc(ms), date);
+    }
+}
