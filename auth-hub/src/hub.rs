@@ -305,6 +305,7 @@ impl Hub {
             servers_max: config.mqtt.servers_max,
             settings: Settings { placement: config.placement.placement(), queue: config.queue.settings() },
             tickets,
+            duplicates: config.sessions.duplicate,
             stored_ceiling,
             link,
             events,

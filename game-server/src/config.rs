@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use shared_msgs::ids::{Realm, ServerId};
 use shared_msgs::keys::ServerKey;
-use shared_msgs::limits;
 use shared_msgs::link::BrokerAddr;
 use shared_msgs::messages::{Endpoint, Profile, ServerState};
 use shared_msgs::net::tls::ClientTls;
 use shared_msgs::process::Secret;
+use shared_msgs::{limits, text};
 
 use crate::gate::Timing;
 
@@ -48,6 +48,10 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     /// Slots.
     pub max_players: u32,
+    /// What players can choose it by, like `pvp` or `mode=ranked`; each as [`text::is_label`] wants it.
+    pub labels: Vec<String>,
+    /// One line for players, of the moment; may be empty. [`GameServer::set_message`](crate::GameServer::set_message) changes it.
+    pub message: String,
     /// Clients that may wait for their grants; as many as slots by default, and never fewer than [`limits::PARKED_MIN`].
     pub parked_max: Option<u32>,
     /// Whether it takes players from the start.
@@ -65,6 +69,15 @@ pub enum ConfigError {
     /// Too long a text.
     #[error("{0} is longer than {max} bytes", max = limits::DISPLAY_NAME_BYTES_MAX)]
     TooLong(&'static str),
+    /// More labels than hub and clients read.
+    #[error("labels are at most {max}", max = limits::LABELS_MAX)]
+    TooManyLabels,
+    /// A label that nobody could ask for.
+    #[error(
+        "the label {0:?} is none: start with a letter a-z or a digit, then at most {more} of these or - = .",
+        more = limits::LABEL_BYTES_MAX - 1
+    )]
+    Label(String),
     /// Nothing to tell clients, or too much.
     #[error("1 to {max} endpoints are needed", max = limits::ENDPOINTS_MAX)]
     Endpoints,
@@ -96,6 +109,8 @@ impl Config {
             build: String::new(),
             endpoints,
             max_players: 100,
+            labels: Vec::new(),
+            message: String::new(),
             parked_max: None,
             state: ServerState::Online,
             timing: Timing::default(),
@@ -119,6 +134,12 @@ impl Config {
             if text.len() > limits::DISPLAY_NAME_BYTES_MAX {
                 return Err(ConfigError::TooLong(setting));
             }
+        }
+        if self.labels.len() > limits::LABELS_MAX {
+            return Err(ConfigError::TooManyLabels);
+        }
+        if let Some(label) = self.labels.iter().find(|label| !text::is_label(label)) {
+            return Err(ConfigError::Label(label.clone()));
         }
         if !(1..=limits::ENDPOINTS_MAX).contains(&self.endpoints.len()) {
             return Err(ConfigError::Endpoints);
@@ -151,8 +172,19 @@ impl Config {
             build: self.build.clone(),
             msg_version_max: limits::MSG_VERSION,
             endpoints: self.endpoints.clone(),
+            labels: self.labels.clone(),
         }
     }
+
+    /// Its message, as players are shown it.
+    pub(crate) fn message_line(&self) -> String {
+        message_line(&self.message)
+    }
+}
+
+/// What of a message players are shown: one line within its bound.
+pub(crate) fn message_line(message: &str) -> String {
+    text::one_line(message, limits::STATUS_MESSAGE_BYTES_MAX)
 }
 
 fn default_realm() -> Realm {
@@ -226,6 +258,8 @@ mod tests {
         };
         assert_eq!(refused(|c| c.brokers.clear()), ConfigError::NoBroker);
         assert_eq!(refused(|c| c.region = "x".repeat(65)), ConfigError::TooLong("region"));
+        assert_eq!(refused(|c| c.labels = vec!["x".into(); 17]), ConfigError::TooManyLabels);
+        assert_eq!(refused(|c| c.labels = vec!["PvP".into()]), ConfigError::Label("PvP".into()));
         assert_eq!(refused(|c| c.endpoints.clear()), ConfigError::Endpoints);
         assert_eq!(refused(|c| c.max_players = 0), ConfigError::MaxPlayers);
         assert_eq!(refused(|c| c.max_players = 20_001), ConfigError::MaxPlayers);

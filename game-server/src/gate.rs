@@ -65,6 +65,7 @@ pub struct Gate {
     /// What the game last said; what holds again after a drain.
     wished: ServerState,
     load_percent: u8,
+    message: String,
     /// Set while nobody new is taken: what those who come are told.
     closing: Option<Code>,
     drain: Option<Drain>,
@@ -103,6 +104,7 @@ impl Gate {
             state: config.state,
             wished: config.state,
             load_percent: 0,
+            message: config.message.clone(),
             closing: None,
             drain: None,
             ledger: Ledger::new(config.max_players),
@@ -128,6 +130,7 @@ impl Gate {
             Input::Hub(HubMessage::Order { boot, order }) => self.on_order(boot, order, now),
             Input::SetState(state) => self.on_set_state(state, now),
             Input::SetLoad(percent) => self.on_set_load(percent),
+            Input::SetMessage(message) => self.on_set_message(message),
             Input::Drain { within } => self.on_drain(within, now),
             Input::Retire { within } => self.on_retire(within, now),
             Input::Link { up } => self.pulse.link(up),
@@ -241,6 +244,13 @@ impl Gate {
         }
     }
 
+    fn on_set_message(&mut self, message: String) {
+        if self.message != message {
+            self.message = message;
+            self.pulse.want();
+        }
+    }
+
     /// What those who come now are told, when nobody is taken.
     fn shut(&self) -> Option<Code> {
         self.closing.or(match self.state {
@@ -286,6 +296,7 @@ impl Gate {
             load_percent: self.load_percent,
             digest: self.ledger.digest(),
             echoes: self.pulse.echoes(),
+            message: self.message.clone(),
         })));
     }
 }

@@ -53,10 +53,11 @@ pub(crate) enum Command {
 }
 
 /// What the game wants the hub to know; only the latest counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wishes {
     pub(crate) state: ServerState,
     pub(crate) load_percent: u8,
+    pub(crate) message: String,
 }
 
 /// See the module.
@@ -140,9 +141,10 @@ impl GateTask {
     }
 
     fn follow_wishes(&mut self) {
-        let Wishes { state, load_percent } = *self.wished.borrow_and_update();
+        let Wishes { state, load_percent, message } = self.wished.borrow_and_update().clone();
         self.handle(Input::SetState(state));
         self.handle(Input::SetLoad(load_percent));
+        self.handle(Input::SetMessage(message));
     }
 
     fn on_command(&mut self, command: Command) {

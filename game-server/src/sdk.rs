@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::bus::{BusSession, Inbox, Outbound};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, message_line};
 use crate::events::{self, CloseReason, Event, EventSender, Events, LinkState};
 use crate::gate::{DrainReport, Gate, GateConfig, Ticket};
 pub use crate::gate_task::Undrained;
@@ -87,7 +87,8 @@ impl GameServer {
         let Environment { clock, rng } = &environment;
         let boot = BootId::new(clock.now().unix, &**rng);
         let (commands, inbound) = mpsc::channel(COMMANDS_MAX);
-        let (wishes, follow) = watch::channel(Wishes { state: config.state, load_percent: 0 });
+        let wishes = Wishes { state: config.state, load_percent: 0, message: config.message_line() };
+        let (wishes, follow) = watch::channel(wishes);
         let departures = mpsc::unbounded_channel();
         let (event_sender, events) = events::channel();
         let waiting = Waiting::default();
@@ -158,6 +159,13 @@ impl GameServer {
     /// How busy the game is, in percent: orders servers of equal occupancy.
     pub fn set_load(&self, percent: u8) {
         self.0.wishes.send_modify(|wishes| wishes.load_percent = percent);
+    }
+
+    /// One line for players, of the moment, as lists of servers show it; empty for none. What cannot be seen is left out, and
+    /// what is beyond 256 bytes.
+    pub fn set_message(&self, message: &str) {
+        let message = message_line(message);
+        self.0.wishes.send_modify(|wishes| wishes.message = message);
     }
 
     /// Which server this is.
@@ -332,6 +340,7 @@ fn gate_config(config: &Config, boot: BootId) -> GateConfig {
         tag: TokenTag::new(&config.key, config.server_id(), boot),
         profile: config.profile(),
         state: config.state,
+        message: config.message_line(),
         max_players: config.max_players,
         parked_max: config.parked_max(),
         marks_max: limits::CLOSED_MARKS_MAX,

@@ -26,5 +26,6 @@ pub mod properties;
 pub mod replay;
 pub mod rng;
 pub mod skew;
+pub mod text;
 pub mod token;
 pub mod topics;

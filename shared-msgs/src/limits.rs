@@ -31,6 +31,12 @@ pub const FRAME_BYTES_MAX: usize = 4096;
 pub const ENDPOINTS_MAX: usize = 4;
 /// One endpoint's address.
 pub const ADDRESS_BYTES_MAX: usize = 256;
+/// Labels of one game server.
+pub const LABELS_MAX: usize = 16;
+/// One label.
+pub const LABEL_BYTES_MAX: usize = 32;
+/// What a game server tells players of the moment.
+pub const STATUS_MESSAGE_BYTES_MAX: usize = 256;
 /// Entries on one roster page.
 pub const ROSTER_PAGE_ENTRIES_MAX: usize = 500;
 /// Players that one game server may host; bounds its roster, and so the hub's memory.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 use crate::codes::Code;
 use crate::ids::{BootId, Fence, HandoverId, HubId, PlayerId, Realm, TokenHash};
-use crate::limits;
+use crate::{limits, text};
 
 mod roster;
 
@@ -85,6 +85,8 @@ pub struct Profile {
     pub msg_version_max: u8,
     /// Where clients connect, the preferred one first.
     pub endpoints: Vec<Endpoint>,
+    /// What players can choose it by: see [`text::is_label`].
+    pub labels: Vec<String>,
 }
 
 /// A probe of a hub, as the server last saw it.
@@ -111,6 +113,8 @@ pub struct Status {
     pub digest: RosterDigest,
     /// The newest probe of each hub.
     pub echoes: Vec<ProbeEcho>,
+    /// One line for players, of the moment; may be empty.
+    pub message: String,
 }
 
 /// A server's word on a grant.
@@ -223,6 +227,9 @@ impl Message for ServerMessage {
                     && status.load_percent <= 100
                     && status.stamp.occupancy.max_players <= limits::PLAYERS_PER_SERVER_MAX
                     && [&profile.name, &profile.region, &profile.build].iter().all(|text| short(text))
+                    && status.message.len() <= limits::STATUS_MESSAGE_BYTES_MAX
+                    && profile.labels.len() <= limits::LABELS_MAX
+                    && profile.labels.iter().all(|label| text::is_label(label))
                     && profile.endpoints.len() <= limits::ENDPOINTS_MAX
                     && profile
                         .endpoints

@@ -77,8 +77,8 @@ impl TestHub {
         config.database.path = dir.path().join("hub.sqlite");
         config.keys.fleet_key_file = dir.path().join("fleet.key");
         config.admin.key_file = dir.path().join("admin.key");
-        // Tests say where players go: nothing is drawn.
-        config.placement.near_percent = 0;
+        // Tests say where players go: nothing is drawn, and nobody is drawn back.
+        (config.placement.near_percent, config.placement.sticky) = (0, false);
         // And who is refused: those who test the queue turn it on.
         config.queue.enabled = false;
         // The cheapest argon2 there is: tests of races are not tests of argon2.

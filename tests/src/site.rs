@@ -53,6 +53,7 @@ pub fn hub_settings() -> BTreeMap<String, String> {
     let mut settings = env(&HUB);
     settings.extend(env(&[
         ("AUTH_HUB__PLACEMENT__NEAR_PERCENT", "0"),
+        ("AUTH_HUB__PLACEMENT__STICKY", "false"),
         ("AUTH_HUB__THROTTLE__NAME_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "100000"),
         ("AUTH_HUB__THROTTLE__REGISTRATION_BURST", "100000"),

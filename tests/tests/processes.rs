@@ -51,6 +51,7 @@ impl Site {
             ("AUTH_HUB__THROTTLE__ADDRESS_BURST", "1000".to_owned()),
             // No lots are drawn: the emptiest, then the first by id.
             ("AUTH_HUB__PLACEMENT__NEAR_PERCENT", "0".to_owned()),
+            ("AUTH_HUB__PLACEMENT__STICKY", "false".to_owned()),
         ]));
         settings.extend(env(more));
         Process::start("hub", "auth-hub", &["serve"], &settings, self.dir.path())

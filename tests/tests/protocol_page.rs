@@ -201,9 +201,10 @@ variants!(
         TicketUnknown,
         PartyIncomplete,
         PartyBroken,
-        PartyMismatch
+        PartyMismatch,
         Kicked,
-        Banned
+        Banned,
+        DuplicateLogin
     ]
 );
 variants!(
@@ -267,6 +268,9 @@ fn the_limits_are_the_codes() {
         bytes(limits::DISPLAY_NAME_BYTES_MAX),
         bytes(limits::ADDRESS_BYTES_MAX),
         bytes(limits::ENDPOINTS_MAX),
+        bytes(limits::LABELS_MAX),
+        bytes(limits::LABEL_BYTES_MAX),
+        bytes(limits::STATUS_MESSAGE_BYTES_MAX),
         bytes(limits::PAYLOAD_BYTES_MAX),
         bytes(limits::MESSAGE_BYTES_MAX),
         bytes(limits::ROSTER_PAGE_ENTRIES_MAX),

@@ -26,11 +26,12 @@ pub(super) const READER_WAIT: Duration = Duration::from_secs(2);
 /// A larger file is not read through at each start, which would take seconds; `auth-hub check` does it.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 /// Forward-only, in order; a published one is never edited (its checksum is in the database).
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "accounts", include_str!("../../migrations/sqlite/0001_accounts.sql")),
     (2, "operators", include_str!("../../migrations/sqlite/0002_operators.sql")),
     (3, "queue", include_str!("../../migrations/sqlite/0003_queue.sql")),
     (4, "kept_answers", include_str!("../../migrations/sqlite/0004_kept_answers.sql")),
+    (5, "last server", include_str!("../../migrations/sqlite/0005_last_server.sql")),
 ];
 /// The newest migration.
 pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

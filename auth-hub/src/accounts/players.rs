@@ -2,7 +2,7 @@
 //!
 //! Invariant: an (account, realm) has one player id, made on first use and never changed; a player id has one account.
 
-use shared_msgs::ids::{PlayerId, Realm};
+use shared_msgs::ids::{PlayerId, Realm, ServerId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
@@ -12,15 +12,46 @@ use super::store::{Store, StoreError, id_bytes};
 /// Ids looked up by one query.
 const LOOKUP_IDS_MAX: usize = 500;
 
+/// One face of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlayerRow {
+    /// Whose.
+    pub account: AccountRow,
+    /// In which realm.
+    pub realm: Realm,
+    /// Who they are there.
+    pub player: PlayerId,
+    /// Where they were last in game; nothing may depend on it.
+    pub last_server: Option<ServerId>,
+}
+
 impl Store {
-    /// The account's player ids, in the order of their realms.
+    /// The account's players, in the order of their realms.
     ///
     /// # Errors
     /// The store's own troubles.
-    pub async fn players_of(&self, account: AccountRow) -> Result<Vec<(Realm, PlayerId)>, StoreError> {
-        let sql = "SELECT realm, player_id FROM players WHERE account = $1 ORDER BY realm";
+    pub async fn players_of(&self, account: AccountRow) -> Result<Vec<PlayerRow>, StoreError> {
+        let sql =
+            "SELECT account, realm, player_id, last_server FROM players WHERE account = $1 ORDER BY realm";
         let rows = sqlx::query(sql).bind(account.raw()).fetch_all(&self.readers).await?;
-        rows.iter().map(|row| Ok((realm(row)?, player(row)?))).collect()
+        rows.iter().map(read).collect()
+    }
+
+    /// Notes where players were last in game; of a player named twice, the later place. Unknown players are left out.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn set_last_servers(&self, lasts: Vec<(PlayerId, ServerId)>) -> Result<(), StoreError> {
+        let set = self.writer.write(move |conn| {
+            Box::pin(async move {
+                for (player, server) in &lasts {
+                    let sql = "UPDATE players SET last_server = $2 WHERE player_id = $1";
+                    sqlx::query(sql).bind(&player.0[..]).bind(server.as_str()).execute(&mut *conn).await?;
+                }
+                Ok::<_, StoreError>(())
+            })
+        });
+        set.await
     }
 
     /// As [`Store::players_of`], of an account that may play now; `None` of one that may not.
@@ -30,8 +61,8 @@ impl Store {
     pub async fn players_who_may_play(
         &self,
         account: AccountRow,
-    ) -> Result<Option<Vec<(Realm, PlayerId)>>, StoreError> {
-        let sql = "SELECT a.state, p.realm, p.player_id FROM accounts a \
+    ) -> Result<Option<Vec<PlayerRow>>, StoreError> {
+        let sql = "SELECT a.state, a.id AS account, p.realm, p.player_id, p.last_server FROM accounts a \
                    LEFT JOIN players p ON p.account = a.id WHERE a.id = $1 ORDER BY p.realm";
         let rows = sqlx::query(sql).bind(account.raw()).fetch_all(&self.readers).await?;
         let state = rows.first().map(|row| row.try_get::<&str, _>("state")).transpose()?;
@@ -40,7 +71,7 @@ impl Store {
         }
         let known =
             rows.iter().filter(|row| row.try_get::<Option<&str>, _>("realm").is_ok_and(|of| of.is_some()));
-        known.map(|row| Ok((realm(row)?, player(row)?))).collect::<Result<_, _>>().map(Some)
+        known.map(read).collect::<Result<_, _>>().map(Some)
     }
 
     /// The account's player id in a realm, made on first use. Whoever races for it gets the same one.
@@ -62,14 +93,11 @@ impl Store {
     ///
     /// # Errors
     /// The store's own troubles.
-    pub async fn owners(
-        &self,
-        players: &[PlayerId],
-    ) -> Result<Vec<(PlayerId, AccountRow, Realm)>, StoreError> {
+    pub async fn owners(&self, players: &[PlayerId]) -> Result<Vec<PlayerRow>, StoreError> {
         let mut owners = Vec::with_capacity(players.len());
         for some in players.chunks(LOOKUP_IDS_MAX) {
             let mut query = QueryBuilder::<Sqlite>::new(
-                "SELECT player_id, account, realm FROM players WHERE player_id IN (",
+                "SELECT account, realm, player_id, last_server FROM players WHERE player_id IN (",
             );
             let mut list = query.separated(", ");
             for player in some {
@@ -77,10 +105,10 @@ impl Store {
             }
             query.push(")");
             for row in query.build().fetch_all(&self.readers).await? {
-                owners.push((player(&row)?, AccountRow::from_raw(row.try_get("account")?), realm(&row)?));
+                owners.push(read(&row)?);
             }
         }
-        owners.sort_unstable();
+        owners.sort_unstable_by_key(|row| row.player);
         owners.dedup();
         Ok(owners)
     }
@@ -102,6 +130,17 @@ async fn make(
         Err(sqlx::Error::Database(err)) if err.is_foreign_key_violation() => Err(StoreError::UnknownAccount),
         Err(err) => Err(err.into()),
     }
+}
+
+fn read(row: &SqliteRow) -> Result<PlayerRow, StoreError> {
+    let last_server: Option<&str> = row.try_get("last_server")?;
+    Ok(PlayerRow {
+        account: AccountRow::from_raw(row.try_get("account")?),
+        realm: realm(row)?,
+        player: player(row)?,
+        // What is no server id is as good as none.
+        last_server: last_server.and_then(|server| server.parse().ok()),
+    })
 }
 
 fn player(row: &SqliteRow) -> Result<PlayerId, StoreError> {

@@ -19,7 +19,8 @@ use super::{Terminal, open_store};
 use crate::accounts::account::PASSWORD_BYTES_MAX;
 use crate::accounts::store::PAGE_ACCOUNTS_MAX;
 use crate::accounts::{
-    Account, AccountState, DisplayName, LoginName, Password, PasswordPool, PoolConfig, Store, admin, import,
+    Account, AccountState, DisplayName, LoginName, Password, PasswordPool, PlayerRow, PoolConfig, Store,
+    admin, import,
 };
 use crate::config::Config;
 
@@ -110,7 +111,7 @@ async fn perform(
                     .map_or_else(|| "for ever".to_owned(), |until| format!("until {until} ms since 1970"));
                 writeln!(terminal.output, "banned        {until}: {}", ban.reason)?;
             }
-            for (realm, player) in players {
+            for PlayerRow { realm, player, .. } in players {
                 writeln!(terminal.output, "player id     {player} in {realm}")?;
             }
         }

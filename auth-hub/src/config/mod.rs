@@ -24,6 +24,7 @@ use crate::accounts::phc::PhcError;
 pub use admin::AdminListen;
 pub use overload::OverloadSettings;
 pub use placement::PlacementSettings;
+use placement::{LATENCY_BAND_MS_MAX, LOAD_NEVER_PERCENT};
 pub use queue::QueueSection;
 pub use sections::{
     AccountSettings, Database, HttpListen, Keys, Log, MqttListen, Operators, PasswordSettings, Sessions,
@@ -121,6 +122,11 @@ pub enum InvalidConfig {
     /// Registrations would be let in where logins are not.
     #[error("overload.registrations_percent must be at most overload.logins_percent")]
     OverloadOrder,
+    /// Servers would flap between two states, or never leave one.
+    #[error(
+        "placement.load_low_percent must be below load_high_percent, and that at most load_full_percent (101: never)"
+    )]
+    LoadOrder,
     /// argon2 or our bounds refuse the cost.
     #[error("passwords.memory_kib, passes, lanes: {0}")]
     Cost(#[from] PhcError),
@@ -219,6 +225,17 @@ impl Config {
         range("placement.near_percent", placement.near_percent.into(), 0, 100)?;
         for (key, value, min, max) in queue.numbers() {
             range(key, value, min, max)?;
+        }
+        range("placement.latency_band_ms", placement.latency_band_ms.into(), 0, LATENCY_BAND_MS_MAX.into())?;
+        range("placement.load_low_percent", placement.load_low_percent.into(), 1, 100)?;
+        range(
+            "placement.load_full_percent",
+            placement.load_full_percent.into(),
+            1,
+            LOAD_NEVER_PERCENT.into(),
+        )?;
+        if !placement.load_is_in_order() {
+            return Err(InvalidConfig::LoadOrder);
         }
         passwords.cost()?;
         range("passwords.threads", passwords.threads as u64, 0, PASSWORD_THREADS_MAX as u64)?;

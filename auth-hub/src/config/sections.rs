@@ -14,6 +14,7 @@ use shared_msgs::process::LogFormat;
 use crate::accounts::phc::PhcError;
 use crate::accounts::throttle::Bucket;
 use crate::accounts::{Cost, PoolConfig, ThrottleConfig};
+use crate::handover::core::Duplicate;
 
 /// `[http]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -319,11 +320,13 @@ impl Default for AccountSettings {
 pub struct Sessions {
     /// How long an access token lives.
     pub access_token_life_s: u64,
+    /// What a login does to a session of the same account.
+    pub duplicate: Duplicate,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { access_token_life_s: 900 }
+        Self { access_token_life_s: 900, duplicate: Duplicate::default() }
     }
 }
 

@@ -4,8 +4,10 @@
 //! that opened and `now`, gives orders to send and news. Invariants: the newest boot wins; a will never removes a newer stream;
 //! a lost server keeps its entry until it is long forgotten, so that nothing the next status would restore is deleted.
 
+mod overload;
 mod placement;
 mod population;
+mod regions;
 mod roster;
 mod server;
 #[cfg(test)]
@@ -23,11 +25,14 @@ use shared_msgs::limits;
 use shared_msgs::messages::{EntryKind, Order, RosterEntry, ServerMessage, ServerState, Status, Verdict};
 use tracing::{info, warn};
 
+pub(crate) use overload::{BACKLOG_GRANTS, Steps};
+pub use overload::{LoadLimits, Pressure};
 pub(crate) use placement::Candidate;
 pub use placement::{Placement, Policy};
 pub use population::{HIGH_FROM_PERCENT, MEDIUM_FROM_PERCENT, Population};
+pub(crate) use regions::Regions;
 pub use server::Freshness;
-pub(crate) use server::ServerView;
+pub(crate) use server::{Condition, ServerView};
 
 /// A server unheard for this long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_mins(10);
@@ -86,6 +91,10 @@ pub struct ServerSummary {
     pub build: String,
     /// `online`, `degraded`, `draining`, `starting` or `offline`.
     pub state: &'static str,
+    /// What it can be chosen by.
+    pub labels: Vec<String>,
+    /// One line for players; may be empty.
+    pub message: String,
     /// How full it is, by players in game and slots held for those on their way.
     pub population: Population,
     /// In game.
@@ -99,6 +108,7 @@ pub struct ServerSummary {
 pub(crate) struct Fleet {
     hub: HubId,
     servers_max: usize,
+    load: Steps,
     servers: BTreeMap<ServerId, ServerView>,
     /// Ordered to drain, whichever boot there is.
     held_back: BTreeSet<ServerId>,
@@ -108,10 +118,11 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn new(hub: HubId, servers_max: usize) -> Self {
+    pub(crate) fn new(hub: HubId, servers_max: usize, load: LoadLimits) -> Self {
         Self {
             hub,
             servers_max,
+            load: load.steps(),
             servers: BTreeMap::new(),
             held_back: BTreeSet::new(),
             probes_sent: 0,
@@ -226,7 +237,7 @@ impl Fleet {
         match self.servers.get_mut(server) {
             Some(view) if view.boot == boot => {
                 let was_eligible = view.is_eligible(now);
-                if view.on_status(&self.hub, from.stream, from.key, status.clone(), now) {
+                if view.on_status(&self.hub, from.stream, from.key, status.clone(), self.load, now) {
                     news.push(News::Reconnected(server.clone()));
                     self.probe(server, now, orders);
                     return news;
@@ -250,7 +261,7 @@ impl Fleet {
             Some(_) | None => news.push(News::NewBoot(server.clone())),
         }
         info!(target: "handover", server_id = %server, boot = %boot, realm = %status.profile.realm, "server.heard");
-        let mut view = ServerView::new(from.stream, from.key, status, now);
+        let mut view = ServerView::new(from.stream, from.key, status, self.load, now);
         view.is_held_back = self.held_back.contains(server);
         self.servers.insert(server.clone(), view);
         self.probe(server, now, orders);
@@ -349,21 +360,20 @@ impl Fleet {
     }
 
     /// The servers as clients may see them, by name.
-    pub(crate) fn summaries(&self, now: Now) -> Vec<ServerSummary> {
+    pub(crate) fn summaries(&self, pressure: impl Fn(&ServerId) -> Pressure, now: Now) -> Vec<ServerSummary> {
         let summary = |(id, view): (&ServerId, &ServerView)| ServerSummary {
             population: view.population(),
             id: id.clone(),
             name: view.profile.name.clone(),
             region: view.profile.region.clone(),
             build: view.profile.build.clone(),
-            state: match (view.freshness(now), view.state) {
-                (Freshness::Suspect | Freshness::Lost, _) => "offline",
-                (Freshness::Fresh, _) if view.is_draining() => "draining",
-                (Freshness::Fresh, ServerState::Starting) => "starting",
-                (Freshness::Fresh, ServerState::Online) => "online",
-                (Freshness::Fresh, ServerState::Degraded) => "degraded",
-                (Freshness::Fresh, ServerState::Draining) => "draining",
+            state: match view.condition(pressure(id), now) {
+                // Whether it gets few or none for now is of no use to players.
+                Condition::Overloaded => Condition::Degraded.as_str(),
+                other => other.as_str(),
             },
+            labels: view.profile.labels.clone(),
+            message: view.message.clone(),
             players: view.occupancy().players,
             max_players: view.occupancy().max_players,
         };

@@ -1,14 +1,16 @@
 //! Which server gets the next player. Pure: the same fleet and the same draws give the same answer.
 //!
 //! Owns the policies and what equals are; knows neither freshness nor whose slot is whose: only who may take the player comes in.
-//! Invariant: healthy servers go before degraded ones, and among those an earlier region before a later one, under every policy.
+//! Invariant: healthy servers go before degraded ones, and among those an earlier region before a later one, under every policy. Where the player
+//! was last counts among healthy equals of the first region alone.
 
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 use shared_msgs::ids::ServerId;
-use shared_msgs::messages::ServerState;
 use shared_msgs::rng::Rng;
+
+use super::overload::LoadLimits;
 
 /// How one of several servers is chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +36,24 @@ pub struct Placement {
     pub near_percent: u8,
     /// Whether a player goes anywhere when no region asked for has a place.
     pub region_fallback: bool,
+    /// Whether a player goes back to the server they were on last, where no better region has a healthy server with room.
+    pub sticky: bool,
+    /// Regions are equals while they are measured less than this slower than the nearest of them, in milliseconds.
+    pub latency_band_ms: u32,
+    /// From which load on servers get fewer players, and none.
+    pub load: LoadLimits,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { policy: Policy::default(), near_percent: 5, region_fallback: true }
+        Self {
+            policy: Policy::default(),
+            near_percent: 5,
+            region_fallback: true,
+            sticky: true,
+            latency_band_ms: 20,
+            load: LoadLimits::default(),
+        }
     }
 }
 
@@ -46,9 +61,12 @@ impl Default for Placement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate<'a> {
     pub(crate) server: &'a ServerId,
-    pub(crate) state: ServerState,
-    /// See [`Placement::region_rank`].
+    /// Whether it gets players only where no healthy server has a place.
+    pub(crate) is_degraded: bool,
+    /// See [`Regions::rank`](super::Regions::rank).
     pub(crate) region_rank: usize,
+    /// Whether the player was there last.
+    pub(crate) is_last: bool,
     /// Slots taken or promised.
     pub(crate) taken: u32,
     pub(crate) max_players: u32,
@@ -58,7 +76,7 @@ pub(crate) struct Candidate<'a> {
 impl Candidate<'_> {
     /// What no policy looks past; lowest first.
     fn tier(&self) -> (bool, usize) {
-        (self.state == ServerState::Degraded, self.region_rank)
+        (self.is_degraded, self.region_rank)
     }
 
     /// By the share of slots taken, cross-multiplied.
@@ -86,12 +104,6 @@ impl Candidate<'_> {
 }
 
 impl Placement {
-    /// How far down the list of regions asked for a server stands, the first is 0; `None` when the player is not to go there.
-    pub(crate) fn region_rank(self, wanted: &[String], region: &str) -> Option<usize> {
-        let is_open = wanted.is_empty() || self.region_fallback;
-        wanted.iter().position(|one| one == region).or_else(|| is_open.then_some(wanted.len()))
-    }
-
     /// One of them, if there is any.
     pub(crate) fn choose<'a>(
         self,
@@ -105,6 +117,10 @@ impl Placement {
                 Ordering::Equal => best.push(candidate),
                 Ordering::Greater => {}
             }
+        }
+        if best.iter().any(|candidate| candidate.is_last && !candidate.is_degraded) {
+            // One in each realm at most.
+            best.retain(|candidate| candidate.is_last);
         }
         match self.policy {
             Policy::LeastLoaded => self.least_loaded(best, rng),

@@ -9,11 +9,12 @@ use std::time::Duration;
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{BootId, HubId, ServerId, StreamId};
 use shared_msgs::keys::KeyName;
-use shared_msgs::limits;
 use shared_msgs::messages::{Occupancy, Profile, ServerState, Stamp, Status};
+use shared_msgs::{limits, text};
 use tracing::info;
 
 use super::News;
+use super::overload::{Pressure, Steps};
 use super::population::Population;
 use super::roster::Roster;
 
@@ -36,6 +37,38 @@ pub enum Freshness {
     Lost,
 }
 
+/// How a server stands, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Condition {
+    Online,
+    Degraded,
+    Overloaded,
+    Draining,
+    Starting,
+    Offline,
+}
+
+impl Condition {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Online, Self::Degraded, Self::Overloaded, Self::Draining, Self::Starting, Self::Offline];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Degraded => "degraded",
+            Self::Overloaded => "overloaded",
+            Self::Draining => "draining",
+            Self::Starting => "starting",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// A message as players may be shown it, whoever wrote the server.
+fn shown(message: &str) -> String {
+    text::one_line(message, limits::STATUS_MESSAGE_BYTES_MAX)
+}
+
 /// One server.
 #[derive(Debug)]
 pub(crate) struct ServerView {
@@ -48,6 +81,10 @@ pub(crate) struct ServerView {
     pub(crate) profile: Profile,
     pub(crate) state: ServerState,
     pub(crate) load_percent: u8,
+    /// By its load alone.
+    pub(crate) load: Pressure,
+    /// One line for players.
+    pub(crate) message: String,
     pub(crate) roster: Roster,
     occupancy: Occupancy,
     occupancy_rev: u64,
@@ -79,7 +116,7 @@ enum Faith {
 }
 
 impl ServerView {
-    pub(crate) fn new(stream: StreamId, key: KeyName, status: &Status, now: Now) -> Self {
+    pub(crate) fn new(stream: StreamId, key: KeyName, status: &Status, load: Steps, now: Now) -> Self {
         let mut view = Self {
             boot: status.stamp.boot,
             stream,
@@ -88,6 +125,8 @@ impl ServerView {
             profile: status.profile.clone(),
             state: status.state,
             load_percent: status.load_percent,
+            load: load.next(Pressure::Calm, status.load_percent.into()),
+            message: shown(&status.message),
             roster: Roster::default(),
             occupancy: status.stamp.occupancy,
             occupancy_rev: status.stamp.rev,
@@ -112,6 +151,7 @@ impl ServerView {
         stream: StreamId,
         key: KeyName,
         status: Status,
+        load: Steps,
         now: Now,
     ) -> bool {
         // A status older than what we know is a late one of an earlier connection, though it be the first we hear of it.
@@ -130,6 +170,8 @@ impl ServerView {
         self.profile = status.profile;
         self.state = status.state;
         self.load_percent = status.load_percent;
+        self.load = load.next(self.load, status.load_percent.into());
+        self.message = shown(&status.message);
         if let Some(echo) = status.echoes.iter().find(|echo| echo.hub == *hub) {
             self.on_echo(echo.n, now);
         }
@@ -222,6 +264,21 @@ impl ServerView {
             && !self.is_held_back
             && matches!(self.state, ServerState::Online | ServerState::Degraded)
             && !self.profile.endpoints.is_empty()
+    }
+
+    /// How it stands, in one word; `backlog` is the pressure of what it has not answered.
+    pub(crate) fn condition(&self, backlog: Pressure, now: Now) -> Condition {
+        match (self.freshness(now), self.state, self.load.max(backlog)) {
+            (Freshness::Suspect | Freshness::Lost, _, _) => Condition::Offline,
+            (Freshness::Fresh, _, _) if self.is_draining() => Condition::Draining,
+            (Freshness::Fresh, ServerState::Starting, _) => Condition::Starting,
+            (Freshness::Fresh, ServerState::Draining, _) => Condition::Draining,
+            (Freshness::Fresh, _, Pressure::Overloaded) => Condition::Overloaded,
+            (Freshness::Fresh, ServerState::Degraded, _) | (Freshness::Fresh, _, Pressure::Strained) => {
+                Condition::Degraded
+            }
+            (Freshness::Fresh, ServerState::Online, Pressure::Calm) => Condition::Online,
+        }
     }
 
     /// Logs that it may get new players from now on: probed, and its roster known.

@@ -11,7 +11,7 @@ use shared_msgs::messages::{
 };
 
 use super::server::SUSPECT_AFTER;
-use super::{Addressed, FORGET_AFTER, Fleet, News, Sender};
+use super::{Addressed, FORGET_AFTER, Fleet, LoadLimits, News, Pressure, Sender};
 
 fn at(after: Duration) -> Now {
     let ms = u64::try_from(after.as_millis()).unwrap();
@@ -41,6 +41,7 @@ fn status_with(
         build: String::new(),
         msg_version_max: 1,
         endpoints: Vec::new(),
+        labels: Vec::new(),
     };
     let message = ServerMessage::Status(Box::new(Status {
         stamp: Stamp { boot, rev: 0, is_change: false, occupancy: Occupancy::default() },
@@ -49,6 +50,7 @@ fn status_with(
         load_percent: 0,
         digest: RosterDigest::default(),
         echoes: echo.into_iter().collect(),
+        message: String::new(),
     }));
     let mut orders = Vec::new();
     (fleet.on_message(&from, &message, now, &mut orders), orders)
@@ -63,7 +65,7 @@ fn just_before(moment: Duration) -> Duration {
 }
 
 fn fleet() -> Fleet {
-    Fleet::new("hub-1".parse().unwrap(), 2)
+    Fleet::new("hub-1".parse().unwrap(), 2, LoadLimits::default())
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn a_server_is_fresh_for_two_beats_and_a_little_after_the_probe_it_answered() {
     let mut fleet = fleet();
     status(&mut fleet, "a", 1, at(Duration::ZERO));
     status_with(&mut fleet, "a", 1, Some(1), at(Duration::from_secs(1)));
-    let state = |fleet: &Fleet, after| fleet.summaries(at(after))[0].state;
+    let state = |fleet: &Fleet, after| fleet.summaries(|_| Pressure::Calm, at(after))[0].state;
     assert_eq!(state(&fleet, just_before(SUSPECT_AFTER)), "online");
     assert_eq!(state(&fleet, SUSPECT_AFTER), "offline");
     assert_eq!(fleet.tick(at(just_before(limits::LEASE)), &mut Vec::new()), [], "only suspect yet");

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use super::core::{Core, Effect, Input, Settings};
+use super::core::{Core, Duplicate, Effect, Input, Settings};
+use super::last_servers::LastServers;
 use super::{Answered, HandoverRequest, Meters, NoPlace, Refused};
 use crate::accounts::{AccountRow, Store};
 use crate::bus::{Beat, Canary, Inlet, KeyRing};
@@ -33,6 +34,9 @@ const ASKS_MAX: usize = 1_024;
 /// Requests whose account may be looked up at one time, until the core has them; one more is refused. Also the store's answers that may
 /// wait for the desk.
 const LOOKUPS_MAX: usize = 1_024;
+
+/// How often the servers are counted by how they stand: it looks at each.
+const STAND_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The number in this hub's fences: an embedded broker has one hub.
 const ONLY_HUB: u16 = 0;
@@ -103,6 +107,7 @@ pub(crate) struct DeskParts {
     pub(crate) settings: Settings,
     /// Tickets of the hub's last run.
     pub(crate) tickets: Vec<TicketRow>,
+    pub(crate) duplicates: Duplicate,
     /// The fence clock ceiling the database holds.
     pub(crate) stored_ceiling: u64,
     pub(crate) link: LinkSender,
@@ -134,6 +139,9 @@ pub(crate) struct DeskTask {
     looking_up: BTreeMap<HandoverId, AccountRow>,
     link_up: bool,
     lease_ends_counted: u64,
+    /// When to look next how the servers stand.
+    stand_at: Mono,
+    last_servers: LastServers,
 }
 
 /// What the store said, and the request's permit.
@@ -164,7 +172,9 @@ impl DeskTask {
             Arc::clone(parts.keys.fleet()),
             Arc::clone(&parts.rng),
             parts.settings,
-        );
+        )
+        .with_duplicates(parts.duplicates);
+        let last_servers = LastServers::start(parts.store.clone(), &parts.tasks);
         core.restore_tickets(std::mem::take(&mut parts.tickets), parts.clock.now());
         let inlet = Inlet::new(Arc::clone(&parts.keys), parts.servers_max);
         let task = Self {
@@ -180,6 +190,8 @@ impl DeskTask {
             looking_up: BTreeMap::new(),
             link_up: false,
             lease_ends_counted: 0,
+            stand_at: Mono::default(),
+            last_servers,
         };
         (desk, task)
     }
@@ -317,6 +329,7 @@ impl DeskTask {
                         Input::Owners { asked, found: found.ok() }
                     });
                 }
+                Effect::StoreLastServer { player, server } => self.last_servers.note(player, server),
                 Effect::StoreCeiling(ceiling) => {
                     let store = self.parts.store.clone();
                     self.look_up(None, async move {
@@ -352,6 +365,11 @@ impl DeskTask {
         meters.parked.set(i64::try_from(self.core.parked()).unwrap_or(i64::MAX));
         meters.running.set(i64::try_from(self.core.running()).unwrap_or(i64::MAX));
         meters.tickets.set(i64::try_from(self.core.tickets()).unwrap_or(i64::MAX));
+        let now = self.parts.clock.now();
+        if now.mono >= self.stand_at {
+            self.stand_at = now.mono + STAND_EVERY;
+            meters.servers_stand(&self.core.conditions(now));
+        }
         let ends = self.core.lease_ends();
         meters.lease_ends.inc_by(ends - self.lease_ends_counted);
         self.lease_ends_counted = ends;

@@ -9,6 +9,7 @@ use shared_msgs::limits;
 use shared_msgs::messages::Grant;
 
 use crate::accounts::AccountRow;
+use crate::fleet::{BACKLOG_GRANTS, Pressure};
 
 /// The doubling pause between re-sends.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +43,29 @@ pub(crate) struct OpenGrant {
     pub(crate) resend: Resend,
 }
 
+/// What one server has not answered.
+#[derive(Debug, Default)]
+struct Backlog {
+    hashes: BTreeSet<TokenHash>,
+    pressure: Pressure,
+}
+
+impl Backlog {
+    /// After a change.
+    fn weigh(&mut self) {
+        let grants = u32::try_from(self.hashes.len()).unwrap_or(u32::MAX);
+        self.pressure = BACKLOG_GRANTS.next(self.pressure, grants);
+    }
+}
+
 /// Unanswered grants.
-#[expect(clippy::struct_field_names, reason = "one table and its indexes, each named by its key")]
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     by_hash: BTreeMap<TokenHash, OpenGrant>,
-    by_server: BTreeMap<ServerId, BTreeSet<TokenHash>>,
+    by_server: BTreeMap<ServerId, Backlog>,
     by_account: BTreeMap<AccountRow, BTreeSet<TokenHash>>,
+    /// Servers whose backlog was too long and is no more.
+    eased: BTreeSet<ServerId>,
 }
 
 impl Ledger {
@@ -58,7 +75,9 @@ impl Ledger {
 
     pub(crate) fn insert(&mut self, open: OpenGrant) {
         let hash = open.grant.hash;
-        self.by_server.entry(open.server.clone()).or_default().insert(hash);
+        let backlog = self.by_server.entry(open.server.clone()).or_default();
+        backlog.hashes.insert(hash);
+        backlog.weigh();
         self.by_account.entry(open.account).or_default().insert(hash);
         self.by_hash.insert(hash, open);
     }
@@ -73,9 +92,14 @@ impl Ledger {
 
     pub(crate) fn remove(&mut self, hash: &TokenHash) -> Option<OpenGrant> {
         let open = self.by_hash.remove(hash)?;
-        if let Some(hashes) = self.by_server.get_mut(&open.server) {
-            hashes.remove(hash);
-            if hashes.is_empty() {
+        if let Some(backlog) = self.by_server.get_mut(&open.server) {
+            backlog.hashes.remove(hash);
+            let before = backlog.pressure;
+            backlog.weigh();
+            if before == Pressure::Overloaded && backlog.pressure < before {
+                self.eased.insert(open.server.clone());
+            }
+            if backlog.hashes.is_empty() {
                 self.by_server.remove(&open.server);
             }
         }
@@ -90,11 +114,21 @@ impl Ledger {
 
     /// Slots of a server promised and not yet in its occupancy.
     pub(crate) fn count(&self, server: &ServerId) -> usize {
-        self.by_server.get(server).map_or(0, BTreeSet::len)
+        self.by_server.get(server).map_or(0, |backlog| backlog.hashes.len())
+    }
+
+    /// How hard a server is pressed by what it has not answered.
+    pub(crate) fn pressure(&self, server: &ServerId) -> Pressure {
+        self.by_server.get(server).map_or(Pressure::Calm, |backlog| backlog.pressure)
+    }
+
+    /// Servers whose backlog was too long and is no more, since this was last asked.
+    pub(crate) fn take_eased(&mut self) -> BTreeSet<ServerId> {
+        std::mem::take(&mut self.eased)
     }
 
     pub(crate) fn of_server(&self, server: &ServerId) -> Vec<TokenHash> {
-        self.by_server.get(server).into_iter().flatten().copied().collect()
+        self.by_server.get(server).into_iter().flat_map(|backlog| &backlog.hashes).copied().collect()
     }
 
     /// An account's open grants with fences below `below`.

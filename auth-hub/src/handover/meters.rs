@@ -1,9 +1,14 @@
 //! What the handover counts, for `/metrics`.
 
+use std::collections::BTreeMap;
+
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::fleet::Condition;
 
 /// Cheap handles; clones share their values.
 #[derive(Debug, Clone)]
@@ -28,6 +33,8 @@ pub struct Meters {
     pub messages_unknown: Counter,
     /// Orders the link did not take (they are sent again).
     pub orders_not_sent: Counter,
+    /// Servers by how they stand.
+    servers: Family<[(&'static str, &'static str); 1], Gauge>,
 }
 
 impl Meters {
@@ -45,6 +52,7 @@ impl Meters {
             payloads_refused: Counter::default(),
             messages_unknown: Counter::default(),
             orders_not_sent: Counter::default(),
+            servers: Family::default(),
         };
         let m = meters.clone();
         registry.register("hub_grant_round_trip_seconds", "From a grant to its yes", m.grant_round_trip);
@@ -57,6 +65,15 @@ impl Meters {
         registry.register("hub_payloads_refused", "MQTT payloads that did not open", m.payloads_refused);
         registry.register("hub_messages_unknown", "Messages of a newer kind, skipped", m.messages_unknown);
         registry.register("hub_orders_not_sent", "Orders the link did not take", m.orders_not_sent);
+        registry.register("hub_servers", "Game servers by how they stand", m.servers);
         meters
+    }
+
+    /// Takes how many servers stand how.
+    pub(crate) fn servers_stand(&self, counts: &BTreeMap<Condition, usize>) {
+        for (condition, count) in counts {
+            let gauge = self.servers.get_or_create(&[("state", condition.as_str())]);
+            gauge.set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
     }
 }

@@ -26,8 +26,30 @@ pub struct HandoverRequest {
     pub server: Option<ServerId>,
     /// Servers of these regions come first, the first one before the next. Not asked where a server is named.
     pub regions: Vec<String>,
+    /// Milliseconds to servers of a region, as the client measured them: nearer ones come first. Not asked where regions or a server are named.
+    pub latencies: Vec<(String, u32)>,
+    /// Only servers with all of these will do.
+    pub labels: Vec<String>,
+    /// Whether the server they were on last is preferred.
+    pub is_sticky: bool,
     /// With whom.
     pub party: Option<Party>,
+}
+
+impl HandoverRequest {
+    /// Somebody who wants to go anywhere.
+    pub const fn anywhere(account: AccountRow, name: String) -> Self {
+        Self {
+            account,
+            name,
+            server: None,
+            regions: Vec::new(),
+            latencies: Vec::new(),
+            labels: Vec::new(),
+            is_sticky: true,
+            party: None,
+        }
+    }
 }
 
 /// How a request was answered that was not refused.
@@ -104,6 +126,9 @@ pub enum NoPlace {
     /// The account may not play (any more).
     #[error("this account may not play")]
     Banned,
+    /// The account has a session, and the hub's operator lets no second one end it.
+    #[error("the account is logged in already")]
+    DuplicateLogin,
 }
 
 impl NoPlace {
@@ -123,6 +148,7 @@ impl NoPlace {
             Self::PartyMismatch => "party-mismatch",
             Self::Kicked => "kicked",
             Self::Banned => "banned",
+            Self::DuplicateLogin => "duplicate-login",
         }
     }
 
@@ -130,7 +156,7 @@ impl NoPlace {
     pub const fn retry_after(self) -> Option<Duration> {
         match self {
             Self::NoServerOnline => Some(Duration::from_secs(2)),
-            Self::AllServersFull | Self::ServerFull => Some(Duration::from_secs(5)),
+            Self::AllServersFull | Self::ServerFull | Self::DuplicateLogin => Some(Duration::from_secs(5)),
             Self::HubBusy | Self::TimedOut => Some(Duration::from_secs(1)),
             Self::ServerUnknown
             | Self::ServerDraining
@@ -161,6 +187,7 @@ mod fences;
 mod floors;
 mod grants;
 mod journal;
+mod last_servers;
 mod meters;
 pub mod operations;
 mod people;

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared_msgs::ids::{PlayerId, Realm};
+use shared_msgs::ids::{PlayerId, Realm, ServerId};
 
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 
 /// Accounts and their players.
 #[derive(Debug, Default)]
 pub(crate) struct People {
     players: BTreeMap<AccountRow, BTreeMap<Realm, PlayerId>>,
     owner: BTreeMap<PlayerId, AccountRow>,
+    last_server: BTreeMap<PlayerId, ServerId>,
     /// Asked for and not answered.
     asked: BTreeSet<PlayerId>,
 }
@@ -20,6 +21,28 @@ impl People {
         self.asked.remove(&player);
         self.owner.insert(player, account);
         self.players.entry(account).or_default().insert(realm, player);
+    }
+
+    /// As the store has it. What we know of the player's last server is newer.
+    pub(crate) fn learn_row(&mut self, row: PlayerRow) {
+        let PlayerRow { account, realm, player, last_server } = row;
+        self.learn(account, realm, player);
+        if let Some(server) = last_server {
+            self.last_server.entry(player).or_insert(server);
+        }
+    }
+
+    pub(crate) fn last_server(&self, player: PlayerId) -> Option<&ServerId> {
+        self.last_server.get(&player)
+    }
+
+    /// Whether somebody's player is noted elsewhere than there, or nowhere.
+    pub(crate) fn is_elsewhere(&self, player: PlayerId, server: &ServerId) -> bool {
+        self.owner.contains_key(&player) && self.last_server.get(&player) != Some(server)
+    }
+
+    pub(crate) fn note_last_server(&mut self, player: PlayerId, server: ServerId) {
+        self.last_server.insert(player, server);
     }
 
     pub(crate) fn in_realm(&self, account: AccountRow, realm: &Realm) -> Option<PlayerId> {
@@ -51,6 +74,8 @@ impl People {
         self.players.retain(|account, realms| keep(*account, realms));
         let players = &self.players;
         self.owner.retain(|_, account| players.contains_key(account));
+        let owner = &self.owner;
+        self.last_server.retain(|player, _| owner.contains_key(player));
     }
 }
 

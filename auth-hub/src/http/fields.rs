@@ -10,19 +10,17 @@ use ring::digest;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use shared_msgs::ids::ServerId;
+use shared_msgs::text::is_label;
 use zeroize::Zeroizing;
 
 use super::members::{
-    BUILD, Form, Member, Members, PARTY, PARTY_BYTES_MAX, PARTY_BYTES_MIN, PARTY_SIZE, REGION,
-    REGION_BYTES_MAX, REGIONS, REGIONS_MAX, SERVER,
+    BUILD, Form, LABELS, LABELS_MAX, LATENCIES, LATENCIES_MAX, LATENCY_MS_MAX, Member, Members, PARTY,
+    PARTY_BYTES_MAX, PARTY_BYTES_MIN, PARTY_SIZE, REGION, REGION_BYTES_MAX, REGIONS, SERVER, STICKY,
+    TEXTS_MAX,
 };
 use super::problem::{Kind, Problem};
 use crate::accounts::Build;
-use crate::accounts::entry_rules::ALLOWED_MAX;
 use crate::queue::{PARTY_MAX, Party};
-
-/// Most texts that any list keeps.
-const ITEMS_MAX: usize = if ALLOWED_MAX > REGIONS_MAX { ALLOWED_MAX } else { REGIONS_MAX };
 
 /// The members of a JSON object. No body at all is an empty one.
 pub(super) struct Fields(Vec<(&'static Member, Scalar)>);
@@ -33,8 +31,11 @@ enum Scalar {
     Flag(bool),
     /// As many as a list may have, and how many there were.
     Texts(Vec<Zeroizing<String>>, usize),
+    /// As many as an object may have, and how many there were.
+    Numbers(Vec<(Zeroizing<String>, u32)>, usize),
+    /// A whole number; in an object of them alone.
     Number(u64),
-    /// A number below zero or with a fraction, an object, or a list of something else than texts: no member is one.
+    /// Another number, an object of something else than numbers, or a list of something else than texts: no member is one.
     Other,
 }
 
@@ -45,8 +46,9 @@ impl Scalar {
             (Self::Text(_), Form::Text { .. })
             | (Self::Flag(_), Form::Flag { .. })
             | (Self::Texts(..), Form::Texts { .. })
+            | (Self::Numbers(..), Form::Numbers { .. })
             | (Self::Number(_), Form::Number { .. }) => true,
-            (Self::Text(_) | Self::Flag(_) | Self::Texts(..) | Self::Number(_) | Self::Other, _) => false,
+            _ => false,
         }
     }
 }
@@ -91,7 +93,7 @@ impl Fields {
         match (self.take(member), member.form) {
             (Some(Scalar::Flag(flag)), _) => flag,
             (_, Form::Flag { default }) => default,
-            (_, Form::Text { .. } | Form::Texts { .. } | Form::Number { .. }) => false,
+            (_, Form::Text { .. } | Form::Texts { .. } | Form::Numbers { .. } | Form::Number { .. }) => false,
         }
     }
 
@@ -102,14 +104,54 @@ impl Fields {
         if region.as_ref().is_some_and(|region| region.len() > REGION_BYTES_MAX) {
             return Err(invalid(&REGION, &format!("has at most {REGION_BYTES_MAX} bytes")));
         }
-        let (regions, party) = (self.regions()?, self.party()?);
-        match region {
-            Some(_) if !regions.is_empty() => {
-                Err(invalid(&REGIONS, &format!("does not stand beside `{}`", REGION.name)))
-            }
-            Some(region) => Ok(Wishes { server, regions: vec![region], party }),
-            None => Ok(Wishes { server, regions, party }),
+        let regions = self.regions()?;
+        let latencies = self.latencies()?;
+        let labels = self.labels()?;
+        let is_sticky = self.flag(&STICKY);
+        let party = self.party()?;
+        let beside = |one: &'static Member, other: &Member| {
+            Err(invalid(one, &format!("does not stand beside `{}`", other.name)))
+        };
+        let regions = match region {
+            Some(_) if !regions.is_empty() => return beside(&REGIONS, &REGION),
+            Some(_) if !latencies.is_empty() => return beside(&LATENCIES, &REGION),
+            None if !regions.is_empty() && !latencies.is_empty() => return beside(&LATENCIES, &REGIONS),
+            Some(region) => vec![region],
+            None => regions,
+        };
+        Ok(Wishes { server, regions, latencies, labels, is_sticky, party })
+    }
+
+    fn latencies(&mut self) -> Result<Vec<(String, u32)>, Problem> {
+        let Some(Scalar::Numbers(mut numbers, count)) = self.take(&LATENCIES) else { return Ok(Vec::new()) };
+        if count > LATENCIES_MAX {
+            return Err(invalid(&LATENCIES, &format!("has at most {LATENCIES_MAX} of them")));
         }
+        if numbers.iter().any(|(_, ms)| *ms > LATENCY_MS_MAX) {
+            return Err(invalid(&LATENCIES, &format!("has numbers of 0 to {LATENCY_MS_MAX}")));
+        }
+        if numbers.iter().any(|(region, _)| region.len() > REGION_BYTES_MAX) {
+            return Err(invalid(&LATENCIES, &format!("has names of at most {REGION_BYTES_MAX} bytes")));
+        }
+        let is_twice = |at: usize| numbers[..at].iter().any(|(region, _)| **region == *numbers[at].0);
+        if (0..numbers.len()).any(is_twice) {
+            return Err(invalid(&LATENCIES, "names a region twice"));
+        }
+        Ok(numbers.iter_mut().map(|(region, ms)| (std::mem::take(&mut **region), *ms)).collect())
+    }
+
+    fn labels(&mut self) -> Result<Vec<String>, Problem> {
+        let Some(Scalar::Texts(mut texts, count)) = self.take(&LABELS) else { return Ok(Vec::new()) };
+        if count > LABELS_MAX {
+            return Err(invalid(&LABELS, &format!("has at most {LABELS_MAX} of them")));
+        }
+        if !texts.iter().all(|label| is_label(label)) {
+            return Err(invalid(
+                &LABELS,
+                "has texts of 1 to 32 of a-z, 0-9, -, = and ., a letter or digit first",
+            ));
+        }
+        Ok(texts.iter_mut().map(|text| std::mem::take(&mut **text)).collect())
     }
 
     fn party(&mut self) -> Result<Option<Party>, Problem> {
@@ -143,7 +185,7 @@ impl Fields {
 
     /// A list that may be missing: none then. Its texts are not empty, and within the member's bounds.
     pub(super) fn texts(&mut self, member: &'static Member) -> Result<Vec<String>, Problem> {
-        let (Some(Scalar::Texts(mut texts, count)), Form::Texts { items_max, bytes_max }) =
+        let (Some(Scalar::Texts(mut texts, count)), Form::Texts { items_max, bytes_max, .. }) =
             (self.take(member), member.form)
         else {
             return Ok(Vec::new());
@@ -209,6 +251,13 @@ pub(super) struct Wishes {
     pub(super) server: Option<ServerId>,
     /// The first one before the next.
     pub(super) regions: Vec<String>,
+    /// Milliseconds by region.
+    pub(super) latencies: Vec<(String, u32)>,
+    /// All of these.
+    pub(super) labels: Vec<String>,
+    /// Whether the last server is liked.
+    pub(super) is_sticky: bool,
+    /// With whom.
     pub(super) party: Option<Party>,
 }
 
@@ -278,13 +327,13 @@ impl Visitor<'_> for Key {
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Any { keeps_lists: true })
+        from.deserialize_any(Any { keeps_parts: true })
     }
 }
 
-/// Reads any value; of what lies in a list, only texts are kept.
+/// Reads any value; of what lies in a list, only texts are kept, and of what lies in an object, only whole numbers.
 struct Any {
-    keeps_lists: bool,
+    keeps_parts: bool,
 }
 
 /// What stands in a list.
@@ -292,7 +341,7 @@ struct Item(Scalar);
 
 impl<'de> Deserialize<'de> for Item {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Any { keeps_lists: false }).map(Self)
+        from.deserialize_any(Any { keeps_parts: false }).map(Self)
     }
 }
 
@@ -316,29 +365,48 @@ impl<'de> Visitor<'de> for Any {
     fn visit_i64<E>(self, _: i64) -> Result<Scalar, E> {
         Ok(Scalar::Other)
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
+    fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
+        // JSON has one kind of number: 23.0 is a whole one.
+        let whole = (number.fract() == 0.0).then(|| format!("{number:.0}").parse().ok()).flatten();
+        Ok(whole.map_or(Scalar::Other, Scalar::Number))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar, A::Error> {
-        let (mut texts, mut count) = (Vec::with_capacity(REGIONS_MAX), 0);
-        while self.keeps_lists
+        let (mut texts, mut count) = (Vec::with_capacity(TEXTS_MAX), 0);
+        while self.keeps_parts
             && let Some(Item(item)) = list.next_element()?
         {
             match item {
-                Scalar::Text(text) if texts.len() < ITEMS_MAX => texts.push(text),
+                Scalar::Text(text) if texts.len() < TEXTS_MAX => texts.push(text),
                 Scalar::Text(_) => {}
                 // Read to its end as what is not kept.
-                _ => return Self { keeps_lists: false }.visit_seq(list),
+                _ => return Self { keeps_parts: false }.visit_seq(list),
             }
             count += 1;
         }
-        if self.keeps_lists {
+        if self.keeps_parts {
             return Ok(Scalar::Texts(texts, count));
         }
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Scalar::Other)
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+        let (mut numbers, mut count) = (Vec::with_capacity(LATENCIES_MAX), 0);
+        while self.keeps_parts
+            && let Some((name, Item(item))) = map.next_entry::<String, Item>()?
+        {
+            match item {
+                Scalar::Number(number) if numbers.len() < LATENCIES_MAX => {
+                    // A greater one is beyond every bound, whatever it is.
+                    numbers.push((name.into(), u32::try_from(number).unwrap_or(u32::MAX)));
+                }
+                Scalar::Number(_) => {}
+                _ => return Self { keeps_parts: false }.visit_map(map),
+            }
+            count += 1;
+        }
+        if self.keeps_parts {
+            return Ok(Scalar::Numbers(numbers, count));
+        }
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Scalar::Other)
     }

@@ -17,7 +17,7 @@ use super::queue::QueueReply;
 use super::routes::HAND_OVER;
 use super::state::HttpState;
 use crate::accounts::Account;
-use crate::handover::{Answered, HandoverRequest, Placed};
+use crate::handover::{Answered, HandoverRequest, NoPlace, Placed};
 
 /// Where to go, as the client reads it.
 #[derive(Serialize)]
@@ -97,19 +97,31 @@ pub(super) fn count(state: &HttpState, account: AccountId) -> Result<(), Problem
     counted.map_err(|retry_after| Problem::retry(Kind::TooManyAttempts, retry_after))
 }
 
+/// There may be room elsewhere.
+const ONLY_LABELLED: &str = "only servers with all of `labels` were asked";
+
+fn is_lack(why: NoPlace) -> bool {
+    matches!(why, NoPlace::NoServerOnline | NoPlace::AllServersFull)
+}
+
 /// Finds a place, and tells the log.
 pub(super) async fn place(
     state: &HttpState,
     account: &Account,
-    Wishes { server, regions, party }: Wishes,
+    Wishes { server, regions, latencies, labels, is_sticky, party }: Wishes,
     started: Mono,
 ) -> Result<Answered, Problem> {
     let name = account.display_name.to_string();
-    let request = HandoverRequest { account: account.row, name, server, regions, party };
+    let by_label = !labels.is_empty();
+    let request =
+        HandoverRequest { account: account.row, name, server, regions, latencies, labels, is_sticky, party };
     let result = match state.parts().desk.hand_over(request).await {
         Ok(Answered::Placed(placed)) => {
             let still = entry::may_still_play(state, account, placed.handover).await;
             still.map(|()| Answered::Placed(placed))
+        }
+        Err(refused) if by_label && is_lack(refused.why) => {
+            Err(Problem::from(refused).with_detail(ONLY_LABELLED))
         }
         other => other.map_err(Problem::from),
     };

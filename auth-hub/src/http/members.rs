@@ -3,9 +3,10 @@
 //! Knows names, forms and bounds; what a text means is its type's business. Invariant: a body is read by its table alone, so what the
 //! document says can be asked is what can be asked.
 
-use shared_msgs::limits;
+use shared_msgs::{limits, text};
 
 use crate::accounts::account::{LOGIN_CHARS_MAX, LOGIN_CHARS_MIN, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
+use crate::accounts::entry_rules::ALLOWED_MAX;
 use crate::queue::PARTY_MAX;
 
 /// Longest region a client may ask for.
@@ -19,6 +20,20 @@ pub(super) const PARTY_BYTES_MAX: usize = 64;
 /// Most regions in a list.
 pub(super) const REGIONS_MAX: usize = 8;
 
+/// Most labels in a list.
+pub(super) const LABELS_MAX: usize = 8;
+
+/// Most texts in any list.
+pub(super) const TEXTS_MAX: usize = if ALLOWED_MAX > REGIONS_MAX { ALLOWED_MAX } else { REGIONS_MAX };
+const _: () = assert!(TEXTS_MAX >= LABELS_MAX);
+const _: () = assert!(REGIONS_MAX <= TEXTS_MAX && LABELS_MAX <= TEXTS_MAX);
+
+/// Most latencies.
+pub(super) const LATENCIES_MAX: usize = 16;
+
+/// Longest latency.
+pub(super) const LATENCY_MS_MAX: u32 = 60_000;
+
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -26,10 +41,12 @@ pub(super) enum Form {
     Text { bytes_min: usize, bytes_max: usize, pattern: Option<&'static str> },
     /// True or false.
     Flag { default: bool },
-    /// A list of at most so many texts of so many bytes as UTF-8.
-    Texts { items_max: usize, bytes_max: usize },
+    /// A list of at most so many texts of so many bytes as UTF-8, each of this form where it is not free.
+    Texts { items_max: usize, bytes_max: usize, pattern: Option<&'static str> },
     /// A whole number.
     Number { min: u64, max: u64 },
+    /// An object of at most so many whole numbers from 0 on, under names of so many bytes as UTF-8.
+    Numbers { items_max: usize, name_bytes_max: usize, max: u32 },
 }
 
 /// One member of a body.
@@ -51,6 +68,7 @@ impl Member {
             Form::Flag { .. } => "must be true or false",
             Form::Texts { .. } => "must be a list of texts",
             Form::Number { .. } => "must be a whole number",
+            Form::Numbers { .. } => "must be an object of whole numbers",
         }
     }
 }
@@ -117,10 +135,39 @@ pub(super) const REGION: Member = Member {
 /// Where, in the order of liking.
 pub(super) const REGIONS: Member = Member {
     name: "regions",
-    form: Form::Texts { items_max: REGIONS_MAX, bytes_max: REGION_BYTES_MAX },
+    form: Form::Texts { items_max: REGIONS_MAX, bytes_max: REGION_BYTES_MAX, pattern: None },
     needed: false,
     about: "Servers of the first of these regions that has a place, degraded servers last of all. Not beside `region`. An empty list is the \
             same as a missing one.",
+};
+
+/// How far away.
+pub(super) const LATENCIES: Member = Member {
+    name: "latencies",
+    form: Form::Numbers { items_max: LATENCIES_MAX, name_bytes_max: REGION_BYTES_MAX, max: LATENCY_MS_MAX },
+    needed: false,
+    about: "Milliseconds to a server of each region, as the client measured them: servers of nearer regions first, those of regions without a \
+            figure last. Regions nearly as near are equals. Not beside `region` or `regions`. An empty object is the same as a missing one.",
+};
+
+/// What kind.
+pub(super) const LABELS: Member = Member {
+    name: "labels",
+    form: Form::Texts {
+        items_max: LABELS_MAX,
+        bytes_max: limits::LABEL_BYTES_MAX,
+        pattern: Some(text::LABEL_PATTERN),
+    },
+    needed: false,
+    about: "Only servers with all of these labels, as `GET /servers` shows them. An empty list is the same as a missing one.",
+};
+
+/// Whether the last server counts.
+pub(super) const STICKY: Member = Member {
+    name: "sticky",
+    form: Form::Flag { default: true },
+    needed: false,
+    about: "`false`: the server that the player was on last is as good as any other.",
 };
 
 /// Whether to hand over at once.
@@ -170,7 +217,20 @@ pub(super) type Members = &'static [&'static Member];
 /// `POST /auth/register`.
 pub(super) const REGISTER: Members = &[&NEW_LOGIN, &NEW_PASSWORD, &DISPLAY_NAME];
 /// `POST /auth/login`.
-pub(super) const LOG_IN: Members =
-    &[&LOGIN, &PASSWORD, &SERVER, &REGION, &REGIONS, &PARTY, &PARTY_SIZE, &WANTS_PLACE, &BUILD];
+pub(super) const LOG_IN: Members = &[
+    &LOGIN,
+    &PASSWORD,
+    &SERVER,
+    &REGION,
+    &REGIONS,
+    &LATENCIES,
+    &LABELS,
+    &STICKY,
+    &PARTY,
+    &PARTY_SIZE,
+    &WANTS_PLACE,
+    &BUILD,
+];
 /// `POST /handover`.
-pub(super) const HAND_OVER: Members = &[&SERVER, &REGION, &REGIONS, &PARTY, &PARTY_SIZE, &BUILD];
+pub(super) const HAND_OVER: Members =
+    &[&SERVER, &REGION, &REGIONS, &LATENCIES, &LABELS, &STICKY, &PARTY, &PARTY_SIZE, &BUILD];

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::idempotency::{KEPT_FOR, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN};
-use super::members::{Form, Member, Members, REGION, REGIONS};
+use super::members::{Form, LATENCIES, Member, Members, REGION, REGIONS};
 use super::problem::Kind;
 use super::queue::{WAIT_MS, WAIT_MS_MAX};
 use super::routes::{Audience, Gives, NO_STORE, ROUTES, Route, Verb};
@@ -141,14 +141,16 @@ fn request(members: Members) -> Value {
         schema["required"] = json!(needed);
     }
     if members.iter().any(|member| member.name == REGIONS.name) {
-        // One or the other; of each, an empty one counts as missing.
-        schema["not"] = json!({
-            "properties": {
-                REGION.name: { "type": "string", "minLength": 1 },
-                REGIONS.name: { "type": "array", "minItems": 1 },
-            },
-            "required": [REGION.name, REGIONS.name],
-        });
+        // One of the three; of each, an empty one counts as missing.
+        let region = json!({ "type": "string", "minLength": 1 });
+        let regions = json!({ "type": "array", "minItems": 1 });
+        let latencies = json!({ "type": "object", "minProperties": 1 });
+        let both = |one: &Member, first: &Value, other: &Member, second: &Value| json!({ "properties": { one.name: first, other.name: second }, "required": [one.name, other.name] });
+        schema["not"] = json!({ "anyOf": [
+            both(&REGION, &region, &REGIONS, &regions),
+            both(&REGION, &region, &LATENCIES, &latencies),
+            both(&REGIONS, &regions, &LATENCIES, &latencies),
+        ]});
     }
     schema
 }
@@ -160,6 +162,7 @@ fn member_schema(member: &Member) -> Value {
         Form::Flag { .. } => "boolean",
         Form::Texts { .. } => "array",
         Form::Number { .. } => "integer",
+        Form::Numbers { .. } => "object",
     };
     let mut schema = json!({ "description": member.about });
     schema["type"] = if member.needed { json!(named) } else { json!([named, "null"]) };
@@ -169,10 +172,18 @@ fn member_schema(member: &Member) -> Value {
             schema["minimum"] = json!(min);
             schema["maximum"] = json!(max);
         }
-        Form::Texts { items_max, bytes_max } => {
+        Form::Texts { items_max, bytes_max, pattern } => {
             schema["maxItems"] = json!(items_max);
             schema["items"] =
                 json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "x-bytes-max": bytes_max });
+            if let Some(pattern) = pattern {
+                schema["items"]["pattern"] = json!(pattern);
+            }
+        }
+        Form::Numbers { items_max, name_bytes_max, max } => {
+            schema["maxProperties"] = json!(items_max);
+            schema["propertyNames"] = json!({ "maxLength": name_bytes_max, "x-bytes-max": name_bytes_max });
+            schema["additionalProperties"] = json!({ "type": "integer", "minimum": 0, "maximum": max });
         }
         Form::Text { bytes_min, bytes_max, pattern } => {
             if let Some(pattern) = pattern {

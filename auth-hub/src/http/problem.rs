@@ -96,6 +96,11 @@ impl Problem {
         Self::new(Kind::Internal)
     }
 
+    /// With words for people.
+    pub(super) fn with_detail(self, detail: &'static str) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
     /// The client keeps what it has earned, so that trying again costs no password check.
     pub(super) fn with_access(self, access: Arc<AccessToken>) -> Self {
         Self { access: Some(access), ..self }

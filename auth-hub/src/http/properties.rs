@@ -1,6 +1,8 @@
 //! What holds for any body of a request, whichever route reads it. For this crate's tests and `tests/fuzz` only.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, json};
 
 use super::fields::{Fields, Wishes};
 use super::login::LoginRequest;
@@ -9,12 +11,12 @@ use super::problem::Problem;
 use super::register::RegisterRequest;
 
 /// All that a refusal may say, if anything, digits taken out: nothing of what the client sent.
-const SAYINGS: [&str; 39] = [
+const SAYINGS: [&str; 53] = [
     "the body is not UTF-",
     "not a JSON object, see line , column ",
     "a member is unknown; known are `login`, `password`, `display_name`",
-    "a member is unknown; known are `login`, `password`, `server`, `region`, `regions`, `party`, `party_size`, `handover`, `build`",
-    "a member is unknown; known are `server`, `region`, `regions`, `party`, `party_size`, `build`",
+    "a member is unknown; known are `login`, `password`, `server`, `region`, `regions`, `latencies`, `labels`, `sticky`, `party`, `party_size`, `handover`, `build`",
+    "a member is unknown; known are `server`, `region`, `regions`, `latencies`, `labels`, `sticky`, `party`, `party_size`, `build`",
     "`login` is missing",
     "`login` must be a text",
     "`login` stands there twice",
@@ -39,6 +41,20 @@ const SAYINGS: [&str; 39] = [
     "`regions` does not stand beside `region`",
     "`regions` has at most  of them",
     "`regions` has texts of  to  bytes",
+    "`latencies` must be an object of whole numbers",
+    "`latencies` stands there twice",
+    "`latencies` does not stand beside `region`",
+    "`latencies` does not stand beside `regions`",
+    "`latencies` has at most  of them",
+    "`latencies` has numbers of  to ",
+    "`latencies` has names of at most  bytes",
+    "`latencies` names a region twice",
+    "`labels` must be a list of texts",
+    "`labels` stands there twice",
+    "`labels` has at most  of them",
+    "`labels` has texts of  to  of a-z, -, -, = and ., a letter or digit first",
+    "`sticky` must be true or false",
+    "`sticky` stands there twice",
     "a login name has  to  characters",
     "a login name consists of a-z, -, '_', '.' and '-'",
     "a login name starts with a letter or a digit",
@@ -58,7 +74,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let register =
         json!({ "login": "ada.l-1_", "password": "correct horse", "display_name": " Ada \u{2602} " });
     let choosy = json!({ "server": null, "region": "", "regions": ["eu-west", "eu"] });
-    [login, session, register, choosy, json!({})].map(|body| body.to_string().into_bytes()).into()
+    let near =
+        json!({ "latencies": { "eu": 23, "us": 110 }, "labels": ["pvp", "mode=ranked"], "sticky": false });
+    [login, session, register, choosy, near, json!({})].map(|body| body.to_string().into_bytes()).into()
 }
 
 /// It is refused with a 4xx that repeats none of it, or what it asks for is valid and, said again, is read as the same.
@@ -94,13 +112,20 @@ fn wishes(body: &[u8]) -> Result<Wishes, Problem> {
     Fields::read(body, members::HAND_OVER)?.wishes()
 }
 
-fn wished(Wishes { server, regions, party: _ }: &Wishes) {
+fn wished(Wishes { server, regions, latencies, labels, is_sticky, party: _ }: &Wishes) {
     let server = server.as_ref().map(shared_msgs::ids::ServerId::as_str);
-    let body = json!({ "server": server, "regions": regions }).to_string();
+    let figures: Map<_, _> = latencies.iter().map(|(region, ms)| (region.clone(), json!(ms))).collect();
+    let body = json!({
+        "server": server, "regions": regions, "latencies": figures, "labels": labels, "sticky": is_sticky,
+    });
+    let body = body.to_string();
     let again = wishes(body.as_bytes());
     let again = again.unwrap_or_else(|problem| panic!("{problem:?}"));
     assert_eq!(again.server.as_ref().map(shared_msgs::ids::ServerId::as_str), server);
     assert_eq!(again.regions, *regions);
+    assert_eq!((again.labels, again.is_sticky), (labels.clone(), *is_sticky));
+    let sorted = |latencies: &[(String, u32)]| latencies.iter().cloned().collect::<BTreeMap<_, _>>();
+    assert_eq!(sorted(&again.latencies), sorted(latencies));
 }
 
 fn refused(problem: &Problem) {

@@ -114,6 +114,7 @@ const ON_HANDOVERS: &[Kind] = &[
     Kind::NoPlace(NoPlace::ServerFull),
     Kind::NoPlace(NoPlace::ServerDraining),
     Kind::NoPlace(NoPlace::TimedOut),
+    Kind::NoPlace(NoPlace::DuplicateLogin),
     Kind::NoPlace(NoPlace::Kicked),
     Kind::NoPlace(NoPlace::PartyIncomplete),
     Kind::NoPlace(NoPlace::PartyBroken),

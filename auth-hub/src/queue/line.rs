@@ -17,12 +17,24 @@ pub enum Line {
     Regions(BTreeSet<String>),
     /// Only this server.
     Server(ServerId),
+    /// Of those, only servers with all of these labels.
+    Labelled(BTreeSet<String>, Box<Line>),
 }
 
 impl Line {
+    /// The labels it asks for, and the line without them.
+    pub fn parts(&self) -> (Vec<String>, &Self) {
+        match self {
+            Self::Labelled(labels, of) => (labels.iter().cloned().collect(), of),
+            plain => (Vec::new(), plain),
+        }
+    }
+
     /// Whether some server may have slots for both.
     pub fn meets(&self, other: &Self) -> bool {
         match (self, other) {
+            // A server may change its labels, too.
+            (Self::Labelled(_, of), other) | (other, Self::Labelled(_, of)) => of.meets(other),
             (Self::Server(a), Self::Server(b)) => a == b,
             (Self::Regions(a), Self::Regions(b)) => !a.is_disjoint(b),
             // A server may move to another region; who waits must not fall back for it.
@@ -50,6 +62,8 @@ mod tests {
             (regions(&["eu", "us"]), regions(&["us", "asia"]), true),
             (regions(&["eu"]), regions(&["us"]), false),
             (server("a"), regions(&["eu"]), true),
+            (Line::Labelled(["pvp".to_owned()].into(), Box::new(server("a"))), server("a"), true),
+            (Line::Labelled(["pvp".to_owned()].into(), Box::new(server("a"))), server("b"), false),
         ] {
             assert_eq!((a.meets(&b), b.meets(&a)), (meet, meet), "{a:?} and {b:?}");
         }

@@ -75,6 +75,7 @@ impl Bench {
             build: String::new(),
             msg_version_max: limits::MSG_VERSION,
             endpoints: Vec::new(),
+            labels: Vec::new(),
         };
         let mut config = GateConfig {
             server: "alpha".parse().unwrap(),
@@ -82,6 +83,7 @@ impl Bench {
             tag: tag_for("alpha", BOOT),
             profile,
             state: ServerState::Online,
+            message: String::new(),
             max_players,
             parked_max: limits::PARKED_MIN,
             marks_max: limits::CLOSED_MARKS_MAX,

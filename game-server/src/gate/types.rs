@@ -38,6 +38,8 @@ pub enum Input {
     SetState(ServerState),
     /// The game says how busy it is, in percent.
     SetLoad(u8),
+    /// The game says what players are to be told of the moment, in one line.
+    SetMessage(String),
     /// Take nobody new; everybody has left or is voided by the limit.
     Drain {
         /// `None`: sessions end when their players leave.
@@ -181,6 +183,8 @@ pub struct GateConfig {
     pub profile: Profile,
     /// Whether it takes players from the start.
     pub state: ServerState,
+    /// What players are told from the start.
+    pub message: String,
     /// Slots.
     pub max_players: u32,
     /// Parked clients allowed.

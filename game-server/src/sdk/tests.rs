@@ -242,7 +242,11 @@ async fn a_request_that_found_no_room_leaves_nothing_behind() {
         server: config().server_id().clone(),
         boot: BootId::default(),
         commands,
-        wishes: watch::Sender::new(Wishes { state: ServerState::Online, load_percent: 0 }),
+        wishes: watch::Sender::new(Wishes {
+            state: ServerState::Online,
+            load_percent: 0,
+            message: String::new(),
+        }),
         departures,
         tickets: AtomicU64::new(0),
         stats: Arc::new(Stats::new(1, ServerState::Online)),

@@ -106,6 +106,10 @@ pub struct Game {
     pub region: String,
     /// May be empty.
     pub build: String,
+    /// What players can choose it by.
+    pub labels: Vec<String>,
+    /// One line for players.
+    pub message: String,
     /// Slots.
     pub max_players: u32,
     /// Clients that may wait for their grants.
@@ -130,6 +134,8 @@ impl Default for Game {
             realm: None,
             region: String::new(),
             build: String::new(),
+            labels: Vec::new(),
+            message: String::new(),
             max_players: 100,
             parked_max: None,
             connections_max: None,
@@ -303,6 +309,8 @@ impl Settings {
             realm: game.realm.unwrap_or_else(|| defaults.realm.clone()),
             region: game.region,
             build: game.build,
+            labels: game.labels,
+            message: game.message,
             max_players: game.max_players,
             parked_max: game.parked_max,
             broker_login,

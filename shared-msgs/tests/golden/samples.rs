@@ -141,11 +141,13 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
             build: "1.2.3".into(),
             msg_version_max: 1,
             endpoints: vec![Endpoint { transport: "tcp".into(), address: "play.example.org:7000".into() }],
+            labels: vec!["pvp".into(), "mode=ranked".into()],
         },
         state: ServerState::Online,
         load_percent: 14,
         digest,
         echoes: vec![ProbeEcho { hub: hub(), n: 77 }],
+        message: "Season 2 starts at 20:00".into(),
     };
     let reply = |verdict, is_change| ServerMessage::GrantReply {
         stamp: stamp(is_change),

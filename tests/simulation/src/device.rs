@@ -180,11 +180,9 @@ impl World {
         let is_choosy = self.phase.is_none() && self.dice.below(10) == 0;
         let plan = self.dice.pick(&self.scenario.servers);
         HandoverRequest {
-            account: AccountRow::from_raw(account),
-            name: format!("player {account}"),
             server: plan.filter(|_| is_choosy).and_then(|plan| plan.id.parse().ok()),
             regions: (self.dice.below(3) == 0).then(|| "eu".to_owned()).into_iter().collect(),
-            party: None,
+            ..HandoverRequest::anywhere(AccountRow::from_raw(account), format!("player {account}"))
         }
     }
 

@@ -180,6 +180,7 @@ impl World {
                 Effect::FindPlayer { handover, account, realm } => {
                     self.ask_store(id, Question::Player { handover, account, realm });
                 }
+                Effect::StoreLastServer { player, server } => self.store.note_last_server(player, server),
                 Effect::FindOwners(asked) => self.ask_store(id, Question::Owners(asked)),
                 Effect::StoreCeiling(ceiling) => self.ask_store(id, Question::Ceiling(ceiling)),
                 Effect::Resent => self.state(&Fact::Fault { what: "re-sent by", node: Some(id) }),

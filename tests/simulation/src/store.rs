@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use auth_hub::accounts::AccountRow;
-use shared_msgs::ids::{PlayerId, Realm};
+use auth_hub::accounts::{AccountRow, PlayerRow};
+use shared_msgs::ids::{PlayerId, Realm, ServerId};
 use shared_msgs::rng::Rng;
 
 use crate::facts::Ms;
@@ -12,6 +12,7 @@ use crate::facts::Ms;
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     players: BTreeMap<(AccountRow, Realm), PlayerId>,
+    last_servers: BTreeMap<PlayerId, ServerId>,
     owners: BTreeMap<PlayerId, (AccountRow, Realm)>,
     pub(crate) ceiling: u64,
     /// Every question fails until then.
@@ -31,14 +32,24 @@ impl Store {
         self.ceiling
     }
 
-    pub(crate) fn players_of(&self, account: AccountRow) -> Vec<(Realm, PlayerId)> {
-        let of = self.players.iter().filter(|((row, _), _)| *row == account);
-        of.map(|((_, realm), player)| (realm.clone(), *player)).collect()
+    /// Written behind everybody's back; here at once.
+    pub(crate) fn note_last_server(&mut self, player: PlayerId, server: ServerId) {
+        self.last_servers.insert(player, server);
     }
 
-    pub(crate) fn owners(&self, players: &[PlayerId]) -> Vec<(PlayerId, AccountRow, Realm)> {
+    fn row(&self, account: AccountRow, realm: &Realm, player: PlayerId) -> PlayerRow {
+        let last_server = self.last_servers.get(&player).cloned();
+        PlayerRow { account, realm: realm.clone(), player, last_server }
+    }
+
+    pub(crate) fn players_of(&self, account: AccountRow) -> Vec<PlayerRow> {
+        let of = self.players.iter().filter(|((row, _), _)| *row == account);
+        of.map(|((_, realm), player)| self.row(account, realm, *player)).collect()
+    }
+
+    pub(crate) fn owners(&self, players: &[PlayerId]) -> Vec<PlayerRow> {
         let find = |player: &PlayerId| {
-            self.owners.get(player).map(|(account, realm)| (*player, *account, realm.clone()))
+            self.owners.get(player).map(|(account, realm)| self.row(*account, realm, *player))
         };
         players.iter().filter_map(find).collect()
     }

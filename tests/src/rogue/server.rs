@@ -96,11 +96,13 @@ impl RogueServer {
                 build: String::new(),
                 msg_version_max: limits::MSG_VERSION,
                 endpoints: vec![Endpoint { transport: "tcp".to_owned(), address }],
+                labels: Vec::new(),
             },
             state: ServerState::Online,
             load_percent: 0,
             digest: RosterDigest::default(),
             echoes: echo.into_iter().collect(),
+            message: String::new(),
         }))
     }
 

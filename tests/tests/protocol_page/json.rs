@@ -137,6 +137,8 @@ async fn the_json_on_the_page_is_the_hubs() {
     let mut config = game_server::Config::new(key, vec![mqtt.to_string().parse().unwrap()], vec![endpoint]);
     (config.name, config.region, config.build) = ("Alpha".into(), "eu".into(), "1.2.3".into());
     config.max_players = 1;
+    config.labels = ["pvp", "mode=ranked"].map(String::from).into();
+    config.message = "Season 2 starts at 20:00".into();
     let (game, _events) = game_server::GameServer::start(config).unwrap();
     events::log().wait(mark, "server.eligible", &[("server_id", "alpha")]).await;
 

@@ -3,6 +3,7 @@
 
 mod arrivals;
 mod deaths;
+mod duplicates;
 mod envelopes;
 mod fleet;
 mod grants;

@@ -2,6 +2,7 @@
 
 use shared_msgs::ids::{PlayerId, Realm, ServerId};
 
+use super::super::PlayerRow;
 use super::super::fixture::{TestStore, new_account, other_phc, phc};
 use super::*;
 
@@ -81,7 +82,30 @@ async fn whoever_races_for_a_player_id_gets_the_same_one() {
     let eu = ids[0];
     ids.retain(|id| *id != eu);
     assert_eq!(ids, []);
-    assert_eq!(test.store.players_of(row).await.unwrap(), [(realm("eu"), eu)]);
+    assert_eq!(test.store.players_of(row).await.unwrap(), [row_of(row, "eu", eu)]);
+}
+
+fn row_of(account: AccountRow, in_realm: &str, player: PlayerId) -> PlayerRow {
+    PlayerRow { account, realm: realm(in_realm), player, last_server: None }
+}
+
+#[tokio::test]
+async fn the_last_server_is_kept_and_the_later_one_counts() {
+    let test = TestStore::open().await;
+    let bob = test.store.register(new_account("bob")).await.unwrap().row;
+    let (eu, us) = (
+        test.store.player_in(bob, &realm("eu")).await.unwrap(),
+        test.store.player_in(bob, &realm("us")).await.unwrap(),
+    );
+    let at = |server: &str| server.parse().unwrap();
+    let lasts = vec![(eu, at("alpha")), (PlayerId([0xee; 16]), at("alpha")), (eu, at("beta"))];
+    test.store.set_last_servers(lasts).await.unwrap();
+    let after_cut = TestStore::open_in(test.copy_files()).await;
+    let expected =
+        [PlayerRow { last_server: Some(at("beta")), ..row_of(bob, "eu", eu) }, row_of(bob, "us", us)];
+    assert_eq!(after_cut.store.players_of(bob).await.unwrap(), expected);
+    let owners = after_cut.store.owners(&[eu]).await.unwrap();
+    assert_eq!(owners, expected[..1], "a hub that starts learns it with the roster");
 }
 
 #[tokio::test]
@@ -92,7 +116,8 @@ async fn who_may_play_is_asked_together_with_the_players() {
     let [us, eu] = ["us", "eu"].map(realm);
     let (in_us, in_eu) =
         (test.store.player_in(bob, &us).await.unwrap(), test.store.player_in(bob, &eu).await.unwrap());
-    assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), Some(vec![(eu, in_eu), (us, in_us)]));
+    let of = |realm, player| PlayerRow { account: bob, realm, player, last_server: None };
+    assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), Some(vec![of(eu, in_eu), of(us, in_us)]));
     for state in [AccountState::Banned, AccountState::Disabled] {
         test.store.set_state(bob, state).await.unwrap();
         assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), None, "{state:?}");
@@ -109,17 +134,17 @@ async fn players_belong_to_one_account_and_realm() {
     let eu = test.store.player_in(bob, &realm("eu")).await.unwrap();
     let eves = test.store.player_in(eve, &realm("eu")).await.unwrap();
     assert_eq!(test.store.player_in(bob, &realm("eu")).await.unwrap(), eu, "made once");
-    assert_eq!(test.store.players_of(bob).await.unwrap(), [(realm("eu"), eu), (realm("us"), us)]);
+    assert_eq!(test.store.players_of(bob).await.unwrap(), [row_of(bob, "eu", eu), row_of(bob, "us", us)]);
 
     let unknown = PlayerId([0xee; 16]);
-    let mut expected = [(us, bob, realm("us")), (eu, bob, realm("eu")), (eves, eve, realm("eu"))];
-    expected.sort();
+    let mut expected = [row_of(bob, "us", us), row_of(bob, "eu", eu), row_of(eve, "eu", eves)];
+    expected.sort_by_key(|row| row.player);
     assert_eq!(test.store.owners(&[us, eves, unknown, eu, us]).await.unwrap(), expected);
     assert_eq!(test.store.owners(&[]).await.unwrap(), []);
     // More than one query's worth, and the known one in the last.
     let mut many: Vec<_> = (0..1100_u128).map(|n| PlayerId(n.to_be_bytes())).collect();
     many.push(eu);
-    assert_eq!(test.store.owners(&many).await.unwrap(), [(eu, bob, realm("eu"))]);
+    assert_eq!(test.store.owners(&many).await.unwrap(), [row_of(bob, "eu", eu)]);
 
     let nobody = AccountRow::from_raw(999);
     assert!(matches!(test.store.player_in(nobody, &realm("eu")).await, Err(StoreError::UnknownAccount)));

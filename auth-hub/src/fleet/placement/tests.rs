@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use shared_msgs::rng::SeededRng;
 
 use super::*;
+use crate::fleet::Regions;
 
 const ALL: [Policy; 3] = [Policy::LeastLoaded, Policy::Packed, Policy::Weighted];
 
@@ -17,14 +18,24 @@ fn ids(count: usize) -> Vec<ServerId> {
 }
 
 fn healthy(server: &ServerId, taken: u32, max_players: u32) -> Candidate<'_> {
-    Candidate { server, state: ServerState::Online, region_rank: 0, taken, max_players, load_percent: 0 }
+    Candidate {
+        server,
+        is_degraded: false,
+        region_rank: 0,
+        is_last: false,
+        taken,
+        max_players,
+        load_percent: 0,
+    }
 }
 
 fn by(policy: Policy) -> Placement {
     Placement { policy, ..Placement::default() }
 }
 
-const EXACT: Placement = Placement { policy: Policy::LeastLoaded, near_percent: 0, region_fallback: true };
+fn exact() -> Placement {
+    Placement { near_percent: 0, ..Placement::default() }
+}
 
 /// Lets so many players in, each counted before the next comes; gives how many each server got.
 fn fill(placement: Placement, fleet: &mut [Candidate<'_>], players: u32) -> Vec<u32> {
@@ -53,7 +64,7 @@ fn draw(placement: Placement, fleet: &[Candidate<'_>], times: u32) -> Vec<u32> {
 fn without_equals_it_is_least_filled_first_then_load_then_name_and_degraded_last() {
     let ids = ids(5);
     let fleet = [
-        Candidate { state: ServerState::Degraded, ..healthy(&ids[0], 0, 100) },
+        Candidate { is_degraded: true, ..healthy(&ids[0], 0, 100) },
         healthy(&ids[1], 50, 100),
         Candidate { load_percent: 90, ..healthy(&ids[2], 4, 10) },
         Candidate { load_percent: 20, ..healthy(&ids[3], 4, 10) },
@@ -62,7 +73,7 @@ fn without_equals_it_is_least_filled_first_then_load_then_name_and_degraded_last
     let backwards = fleet.iter().rev().cloned().collect();
     for mut fleet in [fleet.to_vec(), backwards] {
         let mut order = Vec::new();
-        while let Some(best) = EXACT.choose(fleet.iter().cloned(), &SeededRng::new(1)) {
+        while let Some(best) = exact().choose(fleet.iter().cloned(), &SeededRng::new(1)) {
             fleet.retain(|c| c.server != best.server);
             order.push(best.server.as_str());
         }
@@ -75,7 +86,7 @@ fn the_region_asked_for_comes_before_a_lower_fill_but_not_before_health() {
     let (a, b, c) = (id("a"), id("b"), id("c"));
     let near_and_full = healthy(&a, 9, 10);
     let far_and_empty = Candidate { region_rank: 1, ..healthy(&b, 0, 10) };
-    let near_and_ill = Candidate { state: ServerState::Degraded, ..healthy(&c, 0, 10) };
+    let near_and_ill = Candidate { is_degraded: true, ..healthy(&c, 0, 10) };
     let fleet = [near_and_ill, far_and_empty, near_and_full.clone()];
     for policy in ALL {
         let best = by(policy).choose(fleet.iter().cloned(), &SeededRng::new(1));
@@ -86,13 +97,39 @@ fn the_region_asked_for_comes_before_a_lower_fill_but_not_before_health() {
 #[test]
 fn a_region_ranks_by_its_place_in_the_list_and_the_rest_comes_last_or_never() {
     let wanted = ["eu-west", "eu"].map(String::from);
-    let strict = Placement { region_fallback: false, ..EXACT };
+    let strict = Placement { region_fallback: false, ..exact() };
     let ranks = |placement: Placement, wanted: &[String]| {
-        ["eu-west", "eu", "us", ""].map(|region| placement.region_rank(wanted, region))
+        ["eu-west", "eu", "us", ""]
+            .map(|region| Regions::listed(wanted, placement.region_fallback).rank(region))
     };
-    assert_eq!(ranks(EXACT, &wanted), [Some(0), Some(1), Some(2), Some(2)]);
+    assert_eq!(ranks(exact(), &wanted), [Some(0), Some(1), Some(2), Some(2)]);
     assert_eq!(ranks(strict, &wanted), [Some(0), Some(1), None, None]);
     assert_eq!(ranks(strict, &[]), [Some(0); 4], "who asks for none goes anywhere");
+}
+
+#[test]
+fn the_last_server_wins_among_healthy_equals_of_the_first_region_alone() {
+    let ids = ids(4);
+    let last = |candidate| Candidate { is_last: true, ..candidate };
+    let chosen = |policy, fleet: &[Candidate<'_>]| {
+        by(policy).choose(fleet.iter().cloned(), &SeededRng::new(1)).unwrap().server.as_str().to_owned()
+    };
+    for policy in ALL {
+        // However full it is, and wherever the policy would rather send the player.
+        let fleet = [healthy(&ids[0], 0, 100), last(healthy(&ids[1], 60, 100)), healthy(&ids[2], 99, 100)];
+        assert_eq!(chosen(policy, &fleet), "s1", "{policy:?}");
+        let elsewhere = last(Candidate { region_rank: 1, ..healthy(&ids[3], 1, 100) });
+        assert_eq!(chosen(policy, &[healthy(&ids[0], 0, 100), elsewhere]), "s0", "{policy:?}");
+        let ill = last(Candidate { is_degraded: true, ..healthy(&ids[3], 1, 100) });
+        assert_eq!(chosen(policy, &[healthy(&ids[0], 0, 100), ill.clone()]), "s0", "{policy:?}");
+    }
+    let all_ill = [&ids[0], &ids[1]].map(|id| Candidate { is_degraded: true, ..healthy(id, 0, 9) });
+    let fuller = last(Candidate { taken: 5, ..all_ill[1].clone() });
+    assert_eq!(
+        chosen(Policy::LeastLoaded, &[all_ill[0].clone(), fuller]),
+        "s0",
+        "among the ill the emptiest"
+    );
 }
 
 #[test]
@@ -109,7 +146,7 @@ fn equals_end_where_the_setting_says() {
     let got = draw(Placement::default(), &fleet, 300);
     assert!(got[..3].iter().all(|got| *got > 0), "{got:?}");
     assert_eq!(got[3..], [0, 0]);
-    assert_eq!(draw(EXACT, &fleet, 300), [300, 0, 0, 0, 0]);
+    assert_eq!(draw(exact(), &fleet, 300), [300, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -168,17 +205,16 @@ proptest! {
     fn every_policy_keeps_its_word_for_any_fleet(fleet in fleets(), seed: u64, near_percent in 0..=100_u8) {
         let ids = ids(fleet.len());
         let fleet: Vec<_> = ids.iter().zip(&fleet).map(|(id, &(ill, region_rank, taken, free, load_percent))| {
-            let state = if ill { ServerState::Degraded } else { ServerState::Online };
-            Candidate { state, region_rank, load_percent, ..healthy(id, taken, taken + free) }
+            Candidate { is_degraded: ill, region_rank, load_percent, ..healthy(id, taken, taken + free) }
         }).collect();
         for policy in ALL {
-            let placement = Placement { policy, near_percent, region_fallback: true };
+            let placement = Placement { policy, near_percent, ..Placement::default() };
             let rng = SeededRng::new(seed);
             let Some(chosen) = placement.choose(fleet.iter().cloned(), &rng) else {
                 return Err(TestCaseError::fail("some server may take the player"));
             };
             prop_assert!(fleet.contains(&chosen));
-            let is_ill = |one: &&Candidate<'_>| one.state == ServerState::Degraded;
+            let is_ill = |one: &&Candidate<'_>| one.is_degraded;
             let rivals: Vec<_> = fleet.iter().filter(|one| is_ill(one) == is_ill(&&chosen)).collect();
             prop_assert!(!is_ill(&&chosen) || rivals.len() == fleet.len(), "ill before healthy");
             prop_assert!(rivals.iter().all(|one| chosen.region_rank <= one.region_rank), "a later region");

@@ -9,7 +9,7 @@ use shared_msgs::ids::{HandoverId, PlayerId, Realm};
 use shared_msgs::limits;
 
 use super::{Alarm, Core, Effect, Handover, RUNNING_MAX, Stage};
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 use crate::handover::journal::step;
 use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::queue::TicketId;
@@ -19,12 +19,12 @@ impl Core {
         &mut self,
         id: HandoverId,
         request: HandoverRequest,
-        players: Vec<(Realm, PlayerId)>,
+        players: Vec<PlayerRow>,
         now: Now,
         fx: &mut Vec<Effect>,
     ) {
         let account = request.account;
-        self.learn(account, players);
+        self.learn(players);
         self.journal.open(account, id, now.unix);
         if !self.begin(id, request, None, now, fx) {
             self.refuse(id, NoPlace::HubBusy, now, fx);
@@ -60,6 +60,7 @@ impl Core {
         let hold_until = now.mono + limits::COLD_HOLD;
         let handover = Handover {
             request,
+            number: self.asked,
             tried: BTreeSet::new(),
             was_refused_oddly: false,
             deadline,
@@ -67,6 +68,7 @@ impl Core {
             ticket,
             stage: Stage::InLine,
         };
+        self.asked += 1;
         self.running.insert(id, handover);
         self.timers.set(Alarm::Handover(id), deadline);
         step!(debug, self, now, id, None, None, "handover.asked", is_first);
@@ -131,6 +133,7 @@ impl Core {
         let handover = self.running.remove(&id)?;
         self.timers.cancel(&Alarm::Handover(id));
         self.holding.remove(&id);
+        self.pressed.remove(&handover.number);
         let account = handover.request.account;
         let Some(line) = self.lines.get_mut(&account) else { return Some((handover, None)) };
         let was_first = line.front() == Some(&id);

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use shared_msgs::clock::Now;
 use shared_msgs::codes::Code;
-use shared_msgs::ids::{PlayerId, Realm, ServerId};
+use shared_msgs::ids::{PlayerId, ServerId};
 use shared_msgs::limits;
 use shared_msgs::messages::{EntryKind, RosterEntry, ServerMessage};
 
 use super::{Alarm, Core, Effect};
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 use crate::fleet::{News, Sender};
 use crate::handover::ends::EndKey;
 use crate::handover::journal::step;
@@ -18,7 +18,7 @@ impl Core {
     pub(super) fn on_owners(
         &mut self,
         asked: &[PlayerId],
-        found: Option<Vec<(PlayerId, AccountRow, Realm)>>,
+        found: Option<Vec<PlayerRow>>,
         now: Now,
         fx: &mut Vec<Effect>,
     ) {
@@ -27,9 +27,11 @@ impl Core {
             // Until their owner is known, nobody's older session ends: ask again soon.
             return self.timers.set(Alarm::Prune, now.mono + limits::RESEND_MAX);
         };
-        let accounts: BTreeSet<AccountRow> = found.iter().map(|(_, account, _)| *account).collect();
-        for (player, account, realm) in found {
-            self.people.learn(account, realm, player);
+        let accounts: BTreeSet<AccountRow> = found.iter().map(|row| row.account).collect();
+        for row in found {
+            let player = row.player;
+            self.people.learn_row(row);
+            self.note_last_server(player, fx);
         }
         for account in accounts {
             self.keep_single(account, now, fx);
@@ -53,7 +55,10 @@ impl Core {
             ServerMessage::Ended { stamp, player, below, hashes } => {
                 self.on_ended(&(from.server.clone(), *player), stamp.boot, *below, hashes, now, fx);
             }
-            ServerMessage::Joined { entry, .. } => self.on_joined(&from.server, entry, now),
+            ServerMessage::Joined { entry, .. } => {
+                self.note_last_server(entry.player, fx);
+                self.on_joined(&from.server, entry, now);
+            }
             ServerMessage::Left { entry, .. } => self.on_left(&from.server, entry, now),
             ServerMessage::Noticed { stamp, id } => self.on_noticed(&from.server, stamp.boot, *id),
             _ => {}
@@ -102,7 +107,11 @@ impl Core {
                     let view = self.fleet.get(&server);
                     let players: BTreeSet<PlayerId> =
                         view.into_iter().flat_map(|v| v.roster.entries()).map(|e| e.player).collect();
-                    self.on_entries(&players.into_iter().collect::<Vec<_>>(), now, fx);
+                    let players: Vec<PlayerId> = players.into_iter().collect();
+                    self.on_entries(&players, now, fx);
+                    for player in players {
+                        self.note_last_server(player, fx);
+                    }
                 }
             }
         }

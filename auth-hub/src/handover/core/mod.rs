@@ -3,16 +3,20 @@
 //! A request goes: its account's line → a server is chosen → the player's id for that realm is found → a grant goes out → the server's
 //! yes comes in → older sessions are ended → the client is answered. A no, a will, a lease end or a new boot sends it to the next server.
 //!
-//! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot and `slots` for whom one is kept; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account; `wishes` and `orders` do what operators ask.
+//! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot and `slots` for whom one is kept; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account; `wishes` and `orders` do what operators ask; `pressed` has requests
+//! wait for overloaded servers; `sticky` knows where players were; `duplicate` refuses second logins.
 
 mod clients;
+mod duplicate;
 mod hear;
 mod orders;
 mod place;
+mod pressed;
 mod queue;
 mod settle;
 mod single;
 mod slots;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -28,6 +32,7 @@ use shared_msgs::messages::{Endpoint, Occupancy, Order};
 use shared_msgs::rng::Rng;
 use shared_msgs::token::Token;
 
+pub use duplicate::Duplicate;
 pub use types::{Effect, Input};
 
 use queue::{Asker, Tickets};
@@ -40,7 +45,7 @@ use super::grants::Ledger;
 use super::journal::Journal;
 use super::people::People;
 use crate::accounts::AccountRow;
-use crate::fleet::{Addressed, Fleet, Placement, ServerSummary};
+use crate::fleet::{Addressed, Condition, Fleet, Placement, ServerSummary};
 use crate::queue::{QueueSettings, TicketId};
 use crate::timers::Timers;
 
@@ -91,6 +96,8 @@ enum Stage {
     InLine,
     /// Just started, the fleet of a cold hub is still coming back.
     Holding,
+    /// Every server that would do is overloaded.
+    Pressed,
     /// The store looks for the player id.
     FindingPlayer,
     /// A grant is out.
@@ -100,6 +107,8 @@ enum Stage {
 #[derive(Debug)]
 struct Handover {
     request: HandoverRequest,
+    /// How many were asked for before.
+    number: u64,
     /// Servers that said no or nothing.
     tried: BTreeSet<ServerId>,
     /// Whether some no was for another reason than a lack of room: then nobody is told that all is full.
@@ -127,6 +136,7 @@ pub struct Core {
     keys: Arc<FleetKeys>,
     rng: Arc<dyn Rng>,
     placement: Placement,
+    duplicates: Duplicate,
     fleet: Fleet,
     fences: Fences,
     people: People,
@@ -140,6 +150,10 @@ pub struct Core {
     lines: BTreeMap<AccountRow, VecDeque<HandoverId>>,
     /// Those that wait for a cold hub's fleet.
     holding: BTreeSet<HandoverId>,
+    /// Those that wait for an overloaded server, in the order they came.
+    pressed: BTreeMap<u64, HandoverId>,
+    /// Handovers ever asked for.
+    asked: u64,
     /// Set when the link first comes up.
     cold_until: Option<Mono>,
     queue: Tickets,
@@ -163,7 +177,8 @@ impl Core {
             keys,
             rng,
             placement: settings.placement,
-            fleet: Fleet::new(hub, servers_max),
+            fleet: Fleet::new(hub, servers_max, settings.placement.load),
+            duplicates: Duplicate::default(),
             fences: Fences::new(number, stored_ceiling),
             people: People::default(),
             ledger: Ledger::default(),
@@ -174,6 +189,8 @@ impl Core {
             running: BTreeMap::new(),
             lines: BTreeMap::new(),
             holding: BTreeSet::new(),
+            pressed: BTreeMap::new(),
+            asked: 0,
             cold_until: None,
             queue: Tickets::new(settings.queue),
             timers,
@@ -208,6 +225,7 @@ impl Core {
             Input::TicketSaved { ticket, is_priority } => self.on_saved(ticket, is_priority, now, &mut fx),
             Input::TicketsDropped { tickets, is_done } => self.queue.on_dropped(tickets, is_done),
         }
+        self.serve_pressed(now, &mut fx);
         fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
         fx
     }
@@ -231,6 +249,7 @@ impl Core {
             }
         }
         self.tick_queue(now, &mut fx);
+        self.serve_pressed(now, &mut fx);
         fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
         fx
     }
@@ -243,7 +262,16 @@ impl Core {
 
     /// The fleet as clients may see it, by name.
     pub fn summaries(&self, now: Now) -> Vec<ServerSummary> {
-        self.fleet.summaries(now)
+        self.fleet.summaries(|server| self.ledger.pressure(server), now)
+    }
+
+    /// How many servers stand how.
+    pub(crate) fn conditions(&self, now: Now) -> BTreeMap<Condition, usize> {
+        let mut counts: BTreeMap<_, _> = Condition::ALL.into_iter().map(|condition| (condition, 0)).collect();
+        for (server, view) in self.fleet.iter() {
+            *counts.entry(view.condition(self.ledger.pressure(server), now)).or_default() += 1;
+        }
+        counts
     }
 
     /// Handovers that have no answer yet.

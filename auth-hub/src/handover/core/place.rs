@@ -3,21 +3,38 @@
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId, TokenHash};
 use shared_msgs::limits;
-use shared_msgs::messages::{Grant, Order};
+use shared_msgs::messages::{Grant, Order, ServerState};
 use shared_msgs::token::TokenTag;
 
 use super::{Alarm, Attempt, Core, Effect, Handover, OPEN_GRANTS_MAX, PlacedAt, Stage};
-use crate::fleet::{Candidate, ServerView};
+use crate::fleet::{Candidate, Pressure, Regions, ServerView};
 use crate::handover::grants::{OpenGrant, Resend};
 use crate::handover::journal::step;
 use crate::handover::{HandoverRequest, NoPlace};
 
+/// Where a handover goes.
+enum Choice {
+    Server(ServerId, Realm),
+    /// Only overloaded servers would do.
+    Pressed,
+    None,
+}
+
+/// Whether the server has every label that the player asks for.
+pub(super) fn has_labels(request: &HandoverRequest, view: &ServerView) -> bool {
+    request.labels.iter().all(|label| view.profile.labels.contains(label))
+}
+
 impl Core {
     /// Finds the handover a server, or says why there is none.
     pub(super) fn place(&mut self, id: HandoverId, now: Now, fx: &mut Vec<Effect>) {
+        self.wait_no_longer(id);
         let Some(handover) = self.running.get(&id) else { return };
         if let Some(ticket) = handover.ticket {
             return self.place_ticket(id, ticket, now, fx);
+        }
+        if self.is_duplicate(handover, now) {
+            return self.answer(id, Err(NoPlace::DuplicateLogin), now, fx);
         }
         if handover.request.party.is_some() {
             return self.enqueue(id, NoPlace::AllServersFull, now, fx);
@@ -25,17 +42,21 @@ impl Core {
         // Nobody new goes past those who wait.
         self.pump(now, fx);
         let Some(handover) = self.running.get(&id) else { return };
-        let Some((server, realm)) = self.best_server(handover, now) else {
-            if now.mono < self.hold_until(handover) {
+        let (server, realm) = match self.best_server(handover, now) {
+            Choice::Server(server, realm) => (server, realm),
+            Choice::Pressed => return self.wait_for_ease(id, now),
+            Choice::None if now.mono < self.hold_until(handover) => {
                 self.set_stage(id, Stage::Holding);
                 self.holding.insert(id);
                 return self.arm(id, now);
             }
-            let why = self.why_not(handover, now);
-            if matches!(why, NoPlace::AllServersFull | NoPlace::ServerFull) {
-                return self.enqueue(id, why, now, fx);
+            Choice::None => {
+                let why = self.why_not(handover, now);
+                if matches!(why, NoPlace::AllServersFull | NoPlace::ServerFull) {
+                    return self.enqueue(id, why, now, fx);
+                }
+                return self.answer(id, Err(why), now, fx);
             }
-            return self.answer(id, Err(why), now, fx);
         };
         self.grant_in(id, &server, realm, now, fx);
     }
@@ -70,39 +91,75 @@ impl Core {
         self.cold_until.map_or(handover.hold_until, |until| until.min(handover.hold_until))
     }
 
-    fn best_server(&self, handover: &Handover, now: Now) -> Option<(ServerId, Realm)> {
-        let request = &handover.request;
-        let eligible = self.fleet.iter().filter(|(server, view)| {
-            view.is_eligible(now)
-                && !handover.tried.contains(*server)
-                && request.server.as_ref().is_none_or(|wanted| wanted == *server)
-        });
-        let candidates = eligible.filter_map(|(server, view)| {
-            let region_rank = self.region_rank(request, view)?;
+    fn best_server(&self, handover: &Handover, now: Now) -> Choice {
+        let regions = self.regions(&handover.request, now);
+        let last_servers = self.last_servers(&handover.request);
+        let mut is_pressed = false;
+        let candidates = self.fleet.iter().filter_map(|(server, view)| {
+            let is_open = Self::is_open(handover, server, view, now);
+            let region_rank = is_open.then(|| regions.rank(&view.profile.region)).flatten()?;
             let taken = self.taken(server, view, handover)?;
-            Some(Self::candidate(server, view, region_rank, taken))
+            if self.pressure(server, view) == Pressure::Overloaded {
+                is_pressed = true;
+                return None;
+            }
+            Some(self.candidate(server, view, region_rank, last_servers.contains(&server), taken))
         });
-        let best = self.placement.choose(candidates, &*self.rng)?.server;
-        self.fleet.get(best).map(|view| (best.clone(), view.profile.realm.clone()))
+        let best = self.placement.choose(candidates, &*self.rng).map(|best| best.server);
+        match best.and_then(|server| Some((server, self.fleet.get(server)?))) {
+            Some((server, view)) => Choice::Server(server.clone(), view.profile.realm.clone()),
+            None if is_pressed => Choice::Pressed,
+            None => Choice::None,
+        }
     }
 
-    /// How far down the player's wishes this server's region stands; `None` when they are not to go there. Who names a server is asked
-    /// for no region.
-    pub(super) fn region_rank(&self, request: &HandoverRequest, view: &ServerView) -> Option<usize> {
-        let wanted = if request.server.is_none() { &*request.regions } else { &[][..] };
-        self.placement.region_rank(wanted, &view.profile.region)
+    /// How the player likes the fleet's regions. Who names a server is asked for no region.
+    pub(super) fn regions<'a>(&self, request: &'a HandoverRequest, now: Now) -> Regions<'a> {
+        let is_known = |region: &str| {
+            self.fleet.iter().any(|(_, view)| view.profile.region == region && view.is_eligible(now))
+        };
+        if request.server.is_some() {
+            Regions::ANY
+        } else if request.regions.is_empty() && !request.latencies.is_empty() {
+            Regions::measured(&request.latencies, self.placement.latency_band_ms, is_known)
+        } else {
+            Regions::listed(&request.regions, self.placement.region_fallback)
+        }
+    }
+
+    /// Whether the player may go to this server, were it not for its region and its slots.
+    fn is_open(handover: &Handover, server: &ServerId, view: &ServerView, now: Now) -> bool {
+        view.is_eligible(now)
+            && !handover.tried.contains(server)
+            && handover.request.server.as_ref().is_none_or(|wanted| wanted == server)
+            && has_labels(&handover.request, view)
+    }
+
+    /// Whether the player may go to this server, whether or not it has room.
+    pub(super) fn may_go_to(&self, handover: &Handover, server: &ServerId, now: Now) -> bool {
+        let view = self.fleet.get(server).filter(|view| Self::is_open(handover, server, view, now));
+        view.is_some_and(|view| self.regions(&handover.request, now).rank(&view.profile.region).is_some())
+    }
+
+    /// How hard it is for a server, by its own word and by what it has not answered.
+    pub(super) fn pressure(&self, server: &ServerId, view: &ServerView) -> Pressure {
+        self.ledger.pressure(server).max(view.load)
     }
 
     pub(super) fn candidate<'a>(
+        &self,
         server: &'a ServerId,
         view: &ServerView,
         region_rank: usize,
+        is_last: bool,
         taken: u32,
     ) -> Candidate<'a> {
+        let is_strained = self.pressure(server, view) == Pressure::Strained;
         Candidate {
             server,
-            state: view.state,
+            is_degraded: view.state == ServerState::Degraded || is_strained,
             region_rank,
+            is_last,
             taken,
             max_players: view.occupancy().max_players,
             load_percent: view.load_percent,
@@ -138,6 +195,9 @@ impl Core {
                 None => NoPlace::ServerUnknown,
                 Some(view) if view.is_draining() => NoPlace::ServerDraining,
                 Some(_) if handover.was_refused_oddly => NoPlace::HubBusy,
+                Some(view) if view.is_eligible(now) && !has_labels(&handover.request, view) => {
+                    NoPlace::NoServerOnline
+                }
                 Some(view) if view.is_eligible(now) => NoPlace::ServerFull,
                 Some(_) => NoPlace::NoServerOnline,
             };
@@ -145,8 +205,12 @@ impl Core {
         if handover.was_refused_oddly {
             return NoPlace::HubBusy;
         }
-        let is_open =
-            |view: &ServerView| view.is_eligible(now) && self.region_rank(&handover.request, view).is_some();
+        let regions = self.regions(&handover.request, now);
+        let is_open = |view: &ServerView| {
+            view.is_eligible(now)
+                && has_labels(&handover.request, view)
+                && regions.rank(&view.profile.region).is_some()
+        };
         let any_full = self.fleet.iter().any(|(_, view)| is_open(view));
         if any_full { NoPlace::AllServersFull } else { NoPlace::NoServerOnline }
     }

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared_msgs::clock::{Mono, Now};
-use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId};
+use shared_msgs::ids::{HandoverId, ServerId};
 use shared_msgs::limits;
 use shared_msgs::messages::ServerState;
 use tracing::info;
 
 use super::{Alarm, Core, Effect};
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 use crate::fleet::ServerView;
 use crate::handover::journal::step;
 use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
@@ -28,7 +28,7 @@ const FAREWELL_TIME: Duration = Duration::from_mins(2);
 /// Who asks for a ticket.
 pub(super) struct Asker {
     pub(super) account: AccountRow,
-    pub(super) players: Vec<(Realm, PlayerId)>,
+    pub(super) players: Vec<PlayerRow>,
     pub(super) name: String,
 }
 
@@ -109,13 +109,14 @@ impl Core {
     /// Tickets of the hub's last run, as stored: their owners have a little while to come back.
     pub fn restore_tickets(&mut self, rows: Vec<TicketRow>, now: Now) {
         for row in rows {
-            let server = if let Line::Server(server) = &row.line { Some(server.clone()) } else { None };
+            let (labels, of) = row.line.parts();
+            let server = if let Line::Server(server) = of { Some(server.clone()) } else { None };
             let request = HandoverRequest {
-                account: row.account,
-                name: String::new(),
                 server,
+                labels,
                 regions: row.regions.clone(),
                 party: row.party,
+                ..HandoverRequest::anywhere(row.account, String::new())
             };
             self.queue.queue.restore(&row, now);
             if self.queue.queue.ticket_of(row.account) == Some(row.ticket) {
@@ -139,6 +140,8 @@ impl Core {
             None if self.placement.region_fallback || request.regions.is_empty() => Line::Anywhere,
             None => Line::Regions(request.regions.iter().cloned().collect()),
         };
+        let labels: BTreeSet<String> = request.labels.iter().cloned().collect();
+        let line = if labels.is_empty() { line } else { Line::Labelled(labels, Box::new(line)) };
         if let Some(ticket) = self.queue.queue.ticket_of(account) {
             if self.queue.queue.is_for(ticket, &line, party) {
                 let Some((_, next)) = self.finish(id) else { return };
@@ -210,7 +213,7 @@ impl Core {
             let why = self.queue.farewells.get(&ticket).map_or(NoPlace::TicketUnknown, |(why, _)| *why);
             return self.refuse(id, why, now, fx);
         }
-        self.learn(account, players);
+        self.learn(players);
         let wanted = self.queue.requests.get_mut(&ticket).and_then(|request| {
             request.name = name;
             request.server.clone()

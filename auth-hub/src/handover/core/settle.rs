@@ -171,7 +171,7 @@ impl Core {
         let attempt = match &handover.stage {
             Stage::Granting(attempt) => attempt,
             Stage::Holding => return Some(self.hold_until(handover).min(handover.deadline)),
-            Stage::InLine | Stage::FindingPlayer => return Some(handover.deadline),
+            Stage::InLine | Stage::FindingPlayer | Stage::Pressed => return Some(handover.deadline),
         };
         let at = match attempt.yes_at {
             Some(yes_at) => yes_at + limits::LEASE,
@@ -196,7 +196,11 @@ impl Core {
         let is_late = now.mono >= handover.deadline;
         let Stage::Granting(attempt) = &handover.stage else {
             if is_late {
-                self.answer(id, Err(NoPlace::TimedOut), now, fx);
+                let is_pressed = matches!(handover.stage, Stage::Pressed);
+                let why = if is_pressed { NoPlace::HubBusy } else { NoPlace::TimedOut };
+                self.answer(id, Err(why), now, fx);
+            } else if matches!(handover.stage, Stage::Pressed) {
+                self.place(id, now, fx);
             } else if matches!(handover.stage, Stage::Holding) {
                 self.holding.remove(&id);
                 self.place(id, now, fx);

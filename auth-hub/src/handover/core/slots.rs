@@ -8,7 +8,7 @@ use shared_msgs::clock::Now;
 use shared_msgs::ids::ServerId;
 
 use super::{Core, Effect};
-use crate::fleet::ServerView;
+use crate::fleet::{Pressure, ServerView};
 use crate::handover::HandoverRequest;
 use crate::queue::{Line, Next};
 
@@ -28,7 +28,7 @@ impl Core {
             let Some((line, slots, ticket)) = self.queue.queue.wants(next) else { break };
             let line = line.clone();
             let request = self.queue.requests.get(&ticket);
-            let choice = request.and_then(|request| self.choose_for(request, &line, slots, &free));
+            let choice = request.and_then(|request| self.choose_for(request, &line, slots, &free, now));
             if let Some(server) = choice {
                 let left = free.get(&server).map_or(0, |slots_free| slots_free - slots);
                 if left == 0 {
@@ -56,7 +56,9 @@ impl Core {
 
     /// What eligible servers have, but for what is kept.
     fn free_slots(&self, now: Now) -> Free {
-        let eligible = self.fleet.iter().filter(|(_, view)| view.is_eligible(now));
+        let eligible = self.fleet.iter().filter(|(server, view)| {
+            view.is_eligible(now) && self.pressure(server, view) != Pressure::Overloaded
+        });
         let free = eligible.filter_map(|(server, view)| {
             // A gathering party's slots are free for it, and for who is before it.
             let taken = self.promised(server, view) + u64::from(self.queue.queue.kept(server));
@@ -73,11 +75,15 @@ impl Core {
         line: &Line,
         slots: u32,
         free: &Free,
+        now: Now,
     ) -> Option<ServerId> {
+        let regions = self.regions(request, now);
+        let last_servers = self.last_servers(request);
         let candidates = free.iter().filter(|(_, free)| **free >= slots).filter_map(|(server, free)| {
             let view = self.fleet.get(server).filter(|view| is_of(line, server, view))?;
-            let rank = self.region_rank(request, view)?;
-            Some(Self::candidate(server, view, rank, view.occupancy().max_players.saturating_sub(*free)))
+            let rank = regions.rank(&view.profile.region)?;
+            let taken = view.occupancy().max_players.saturating_sub(*free);
+            Some(self.candidate(server, view, rank, last_servers.contains(&server), taken))
         });
         self.placement.choose(candidates, &*self.rng).map(|candidate| candidate.server.clone())
     }
@@ -108,5 +114,8 @@ fn is_of(line: &Line, server: &ServerId, view: &ServerView) -> bool {
         Line::Anywhere => true,
         Line::Regions(regions) => regions.contains(&view.profile.region),
         Line::Server(only) => only == server,
+        Line::Labelled(labels, of) => {
+            labels.iter().all(|label| view.profile.labels.contains(label)) && is_of(of, server, view)
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared_msgs::ids::{HandoverId, PlayerId, Realm};
+use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId};
 use shared_msgs::messages::ServerMessage;
 
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 use crate::fleet::{Addressed, Sender};
 use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::queue::{TicketId, TicketRow, TicketView};
@@ -19,8 +19,8 @@ pub enum Input {
         handover: HandoverId,
         /// Who, and where to.
         request: HandoverRequest,
-        /// The account's ids in all realms it has been to.
-        players: Vec<(Realm, PlayerId)>,
+        /// The account's players in all realms it has been to.
+        players: Vec<PlayerRow>,
     },
     /// A client wants in whose account may not play (any more), or was ended before we heard of the request.
     Barred {
@@ -47,7 +47,7 @@ pub enum Input {
         /// As asked.
         asked: Vec<PlayerId>,
         /// Those it knows; `None` when it could not say.
-        found: Option<Vec<(PlayerId, AccountRow, Realm)>>,
+        found: Option<Vec<PlayerRow>>,
     },
     /// A message that opened.
     Message {
@@ -67,7 +67,7 @@ pub enum Input {
         /// Who asks.
         account: AccountRow,
         /// The account's ids in all realms it has been to.
-        players: Vec<(Realm, PlayerId)>,
+        players: Vec<PlayerRow>,
         /// What the player is called.
         name: String,
         /// Which.
@@ -138,6 +138,13 @@ pub enum Effect {
         account: AccountRow,
         /// Where.
         realm: Realm,
+    },
+    /// A player is in game there: keep it for their next login. May get lost.
+    StoreLastServer {
+        /// Who.
+        player: PlayerId,
+        /// Where.
+        server: ServerId,
     },
     /// Whose are these?
     FindOwners(Vec<PlayerId>),

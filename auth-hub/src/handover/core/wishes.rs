@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use shared_msgs::clock::Now;
 use shared_msgs::codes::Code;
-use shared_msgs::ids::{Fence, HandoverId, PlayerId, Realm, ServerId};
+use shared_msgs::ids::{Fence, HandoverId, ServerId};
 use shared_msgs::messages::EntryKind;
 use tracing::{info, warn};
 
 use super::single::Taken;
 use super::{Core, Effect};
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 use crate::fleet::{Freshness, News};
 use crate::handover::journal::step;
 use crate::handover::operations::{EndReport, OperationError, ServerReport, Story, Whereabouts};
@@ -24,9 +24,9 @@ const FENCE_MAX: Fence = Fence { hlc: u64::MAX, hub: u16::MAX };
 
 impl Core {
     /// The store's word on who an account is in which realm.
-    pub(crate) fn learn(&mut self, account: AccountRow, players: Vec<(Realm, PlayerId)>) {
-        for (realm, player) in players {
-            self.people.learn(account, realm, player);
+    pub(crate) fn learn(&mut self, players: Vec<PlayerRow>) {
+        for row in players {
+            self.people.learn_row(row);
         }
     }
 
@@ -106,7 +106,7 @@ impl Core {
 
     /// The whole fleet, by name.
     pub(crate) fn servers(&self, now: Now) -> Vec<ServerReport> {
-        let summaries = self.fleet.summaries(now).into_iter();
+        let summaries = self.summaries(now).into_iter();
         let report = |summary: crate::fleet::ServerSummary| {
             let view = self.fleet.get(&summary.id)?;
             let (is_drain_ordered, drain_until) = self.standing.drain_of(&summary.id);

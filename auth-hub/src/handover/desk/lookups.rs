@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use shared_msgs::ids::{HandoverId, PlayerId, Realm};
+use shared_msgs::ids::HandoverId;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{Client, DeskTask, Input, LookedUp};
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 use crate::handover::{NoPlace, Refused};
 
 impl DeskTask {
@@ -19,7 +19,7 @@ impl DeskTask {
         account: AccountRow,
         handover: HandoverId,
         client: Client,
-        question: impl FnOnce(Vec<(Realm, PlayerId)>) -> Input + Send + 'static,
+        question: impl FnOnce(Vec<PlayerRow>) -> Input + Send + 'static,
     ) {
         let Ok(permit) = Arc::clone(&self.lookup_permits).try_acquire_owned() else {
             let _ = client.send(Err(Refused { handover, why: NoPlace::HubBusy }));

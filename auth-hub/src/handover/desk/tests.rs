@@ -36,6 +36,7 @@ async fn desk(dir: &std::path::Path) -> DeskTask {
         servers_max: 4,
         settings: Settings::default(),
         tickets: Vec::new(),
+        duplicates: Duplicate::default(),
         stored_ceiling: 0,
         link,
         events,
@@ -49,8 +50,7 @@ async fn desk(dir: &std::path::Path) -> DeskTask {
 fn ask(desk: &mut DeskTask, n: usize) -> (HandoverId, oneshot::Receiver<Result<Answered, Refused>>) {
     let handover = HandoverId((n as u128).to_be_bytes());
     let account = AccountRow::from_raw(i64::try_from(n).unwrap());
-    let request =
-        HandoverRequest { account, name: String::new(), server: None, regions: Vec::new(), party: None };
+    let request = HandoverRequest::anywhere(account, String::new());
     let (answer, answered) = oneshot::channel();
     desk.on_ask(Ask::HandOver(request, handover, answer));
     (handover, answered)

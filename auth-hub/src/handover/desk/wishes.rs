@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use shared_msgs::codes::Code;
-use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId};
+use shared_msgs::ids::{HandoverId, ServerId};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{Ask, Desk, DeskTask};
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 use crate::handover::NoPlace;
 use crate::handover::core::{Effect, Input};
 use crate::handover::operations::{
@@ -20,7 +20,7 @@ use crate::handover::operations::{
 /// Where an answer goes.
 type To<T> = oneshot::Sender<Result<T, OperationError>>;
 /// An account's ids, as the store has them.
-type Players = Vec<(Realm, PlayerId)>;
+type Players = Vec<PlayerRow>;
 
 /// One wish, and where its answer goes.
 pub(super) enum Wish {
@@ -97,11 +97,11 @@ impl DeskTask {
         match wish {
             Wish::Servers(to) => drop(to.send(Ok(self.core.servers(now)))),
             Wish::Find(account, players, to) => {
-                self.core.learn(account, players);
+                self.core.learn(players);
                 let _ = to.send(Ok(self.core.find(account, now)));
             }
             Wish::End(account, players, reason, to) => {
-                self.core.learn(account, players);
+                self.core.learn(players);
                 let (report, effects) = self.core.end(account, reason, now);
                 let report = report.map(|report| {
                     let refused = report.refused + self.end_lookups(account, reason);

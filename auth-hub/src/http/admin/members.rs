@@ -59,7 +59,7 @@ pub(super) const TEXT: Member = text("text", MESSAGE_BYTES_MAX, true, "What play
 /// Whom maintenance does not stop.
 pub(super) const ALLOW: Member = Member {
     name: "allow",
-    form: Form::Texts { items_max: ALLOWED_MAX, bytes_max: LOGIN_CHARS_MAX },
+    form: Form::Texts { items_max: ALLOWED_MAX, bytes_max: LOGIN_CHARS_MAX, pattern: None },
     needed: false,
     about: "Login names that get in all the same.",
 };

@@ -122,6 +122,11 @@ pub(super) fn all() -> Value {
         ("region", text("May be empty.")),
         ("build", text("May be empty.")),
         ("state", json!({ "enum": ["online", "degraded", "draining", "starting", "offline"] })),
+        (
+            "labels",
+            list(&json!({ "type": "string" }), "What it can be chosen by: `labels` of a login or handover."),
+        ),
+        ("message", text("One line for players, of the moment. May be empty.")),
         ("population", population()),
         ("players", number("In game.")),
         ("max_players", number("Slots in all.")),
@@ -219,7 +224,8 @@ pub(super) fn reply_example(name: &str) -> Option<Value> {
             "ask_again_ms": 2000,
         }),
         "ServersReply" => json!({ "servers": [{
-            "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.2.3", "state": "online", "population": "low", "players": 41, "max_players": 300,
+            "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.2.3", "state": "online", "labels": ["pvp", "mode=ranked"],
+            "message": "Season 2 starts at 20:00", "population": "low", "players": 41, "max_players": 300,
         }], "message": null }),
         "Alive" => json!({ "status": "alive" }),
         _ => return None,

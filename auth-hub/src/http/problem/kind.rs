@@ -69,7 +69,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every one of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::MalformedRequest,
         Self::InvalidRequest,
         Self::BodyTooLarge,
@@ -110,6 +110,7 @@ impl Kind {
         Self::NoPlace(NoPlace::PartyMismatch),
         Self::NoPlace(NoPlace::Kicked),
         Self::NoPlace(NoPlace::Banned),
+        Self::NoPlace(NoPlace::DuplicateLogin),
     ];
 
     /// The stable code.
@@ -184,7 +185,8 @@ impl Kind {
                 | NoPlace::PartyIncomplete
                 | NoPlace::PartyBroken
                 | NoPlace::PartyMismatch
-                | NoPlace::Kicked => StatusCode::CONFLICT,
+                | NoPlace::Kicked
+                | NoPlace::DuplicateLogin => StatusCode::CONFLICT,
                 NoPlace::Banned => StatusCode::FORBIDDEN,
                 NoPlace::ServerUnknown | NoPlace::TicketUnknown => StatusCode::NOT_FOUND,
                 NoPlace::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -236,6 +238,7 @@ impl Kind {
                 NoPlace::PartyMismatch => "This is another party",
                 NoPlace::Kicked => "An operator has ended this",
                 NoPlace::Banned => "This account may not play",
+                NoPlace::DuplicateLogin => "This account is in game already",
             },
         }
     }

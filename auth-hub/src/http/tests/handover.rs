@@ -1,5 +1,7 @@
 //! The access token and what it still has to stand up to.
 
+use std::collections::BTreeMap;
+
 use shared_msgs::ids::AccountId;
 
 use super::*;
@@ -132,6 +134,59 @@ async fn regions_are_asked_for_in_their_order() {
 }
 
 #[tokio::test]
+async fn figures_labels_and_indifference_reach_the_desk() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let token = issue(bob.id);
+    let most: serde_json::Map<_, _> = (0..16).map(|n| (format!("r{n}"), json!(60_000))).collect();
+    for (body, latencies, labels, is_sticky) in [
+        (json!({ "latencies": { "eu": 23, "us": 110.0 } }), vec![("eu", 23), ("us", 110)], vec![], true),
+        (json!({ "latencies": { "": 0 }, "sticky": null }), vec![("", 0)], vec![], true),
+        (json!({ "latencies": {}, "regions": ["eu"], "sticky": false }), vec![], vec![], false),
+        (json!({ "labels": ["pvp", "mode=ranked"] }), vec![], vec!["pvp", "mode=ranked"], true),
+        (json!({ "labels": null, "latencies": null }), vec![], vec![], true),
+    ] {
+        assert_eq!(api.send(with_bearer(token.expose(), &body)).await.status, 200, "{body}");
+        let asked = api.desk.asked.lock().unwrap().pop().unwrap();
+        let mut told: Vec<_> = asked.latencies.iter().map(|(region, ms)| (region.as_str(), *ms)).collect();
+        told.sort_unstable();
+        assert_eq!((told, asked.is_sticky), (latencies, is_sticky), "{body}");
+        assert_eq!(asked.labels, labels, "{body}");
+    }
+    api.send(with_bearer(token.expose(), &json!({ "latencies": most }))).await;
+    assert_eq!(api.desk.asked.lock().unwrap().pop().unwrap().latencies.len(), 16);
+}
+
+#[tokio::test]
+async fn a_lack_of_labelled_servers_is_told_apart() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let token = issue(bob.id);
+    for (why, body, is_told) in [
+        (NoPlace::NoServerOnline, json!({ "labels": ["pvp"] }), true),
+        (NoPlace::AllServersFull, json!({ "labels": ["pvp"] }), true),
+        (NoPlace::AllServersFull, json!({}), false),
+        (NoPlace::HubBusy, json!({ "labels": ["pvp"] }), false),
+    ] {
+        api.desk.script.lock().unwrap().push_back(why);
+        let reply = api.send(with_bearer(token.expose(), &body)).await;
+        reply.problem(503, why.code());
+        let detail = reply.json.get("detail").and_then(serde_json::Value::as_str);
+        assert_eq!(detail.is_some_and(|detail| detail.contains("labels")), is_told, "{why} {body}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_in_game_already_hears_so_and_when_to_come_back() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    api.desk.script.lock().unwrap().push_back(NoPlace::DuplicateLogin);
+    let reply = api.send(with_bearer(issue(bob.id).expose(), &json!({}))).await;
+    reply.problem(409, "duplicate-login");
+    assert_eq!(reply.retry_after_s(), 5);
+}
+
+#[tokio::test]
 async fn impossible_wishes_are_named() {
     let api = TestApi::start().await;
     let bob = api.account("bob").await;
@@ -149,11 +204,43 @@ async fn impossible_wishes_are_named() {
         (json!({ "regions": ["x".repeat(65)] }), "`regions` has texts of 1 to 64 bytes"),
         (json!({ "region": "eu", "regions": ["eu"] }), "`regions` does not stand beside `region`"),
         (json!({ "region": ["eu"] }), "`region` must be a text"),
+        (json!({ "latencies": [23] }), "`latencies` must be an object of whole numbers"),
+        (json!({ "latencies": 23 }), "`latencies` must be an object of whole numbers"),
+        (json!({ "latencies": { "eu": "23" } }), "`latencies` must be an object of whole numbers"),
+        (json!({ "latencies": { "eu": 2.5 } }), "`latencies` must be an object of whole numbers"),
+        (json!({ "latencies": { "eu": -1 } }), "`latencies` must be an object of whole numbers"),
+        (json!({ "latencies": { "eu": { "ms": 1 } } }), "`latencies` must be an object of whole numbers"),
+        (json!({ "latencies": { "eu": 60_001 } }), "`latencies` has numbers of 0 to 60000"),
+        (json!({ "latencies": { "eu": u64::MAX } }), "`latencies` has numbers of 0 to 60000"),
+        (json!({ "latencies": { "x".repeat(65): 1 } }), "`latencies` has names of at most 64 bytes"),
+        (
+            json!({ "latencies": (0..17).map(|n| (n.to_string(), 1)).collect::<BTreeMap<_, _>>() }),
+            "`latencies` has at most 16 of them",
+        ),
+        (json!({ "region": "eu", "latencies": { "eu": 1 } }), "`latencies` does not stand beside `region`"),
+        (
+            json!({ "regions": ["eu"], "latencies": { "eu": 1 } }),
+            "`latencies` does not stand beside `regions`",
+        ),
+        (json!({ "labels": "pvp" }), "`labels` must be a list of texts"),
+        (json!({ "labels": vec!["pvp"; 9] }), "`labels` has at most 8 of them"),
+        (
+            json!({ "labels": ["PvP"] }),
+            "`labels` has texts of 1 to 32 of a-z, 0-9, -, = and ., a letter or digit first",
+        ),
+        (json!({ "sticky": "yes" }), "`sticky` must be true or false"),
     ] {
         let reply = api.send(with_bearer(token.expose(), &body)).await;
         reply.problem(422, "invalid-request");
         assert_eq!(reply.json["detail"], says);
     }
+    let twice = r#"{ "latencies": { "eu": 1, "eu": 2 } }"#;
+    let mut request = with_bearer(token.expose(), &json!({}));
+    *request.body_mut() = Body::from(twice);
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    let reply = api.send(request).await;
+    reply.problem(422, "invalid-request");
+    assert_eq!(reply.json["detail"], "`latencies` names a region twice");
     let body = json!({ "login": "bob", "password": PASSWORD, "handover": "yes" });
     let reply = api.post("/auth/login", &body).await;
     reply.problem(422, "invalid-request");

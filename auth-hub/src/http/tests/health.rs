@@ -12,6 +12,8 @@ async fn servers_are_listed_for_anybody() {
         region: "eu".to_owned(),
         build: "1.0".to_owned(),
         state: "online",
+        labels: vec!["pvp".to_owned()],
+        message: "Hello".to_owned(),
         population: Population::Low,
         players: 3,
         max_players: 10,
@@ -21,6 +23,7 @@ async fn servers_are_listed_for_anybody() {
     assert_eq!(reply.status, 200);
     let expected = json!({ "message": null, "servers": [{
         "id": "alpha", "name": "Alpha", "region": "eu", "build": "1.0", "state": "online",
+        "labels": ["pvp"], "message": "Hello",
         "population": "low", "players": 3, "max_players": 10,
     }]});
     assert_eq!(reply.json, expected);

@@ -53,6 +53,10 @@ fn changes_are_told_at_once_but_no_closer_than_the_gap() {
     let out = bench.handle(Input::SetLoad(250));
     assert_eq!(statuses(&out)[0].load_percent, 100);
     bench.pass(limits::STATUS_GAP_MIN);
+    let out = bench.handle(Input::SetMessage("Season 2".into()));
+    assert_eq!(statuses(&out)[0].message, "Season 2");
+    bench.pass(limits::STATUS_GAP_MIN);
+    assert_eq!(statuses(&bench.handle(Input::SetMessage("Season 2".into()))).len(), 0, "nothing new");
     let out = bench.handle(Input::SetState(ServerState::Degraded));
     assert_eq!(statuses(&out)[0].state, ServerState::Degraded);
 }

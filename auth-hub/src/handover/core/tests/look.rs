@@ -8,6 +8,16 @@ use super::rig::Rig;
 use crate::handover::{NoPlace, Placed, Refused};
 
 impl Rig {
+    /// An account logs in and plays on a server, though the account's older session takes its time to end.
+    pub(super) fn play_after_lease(&mut self, account: i64, server: &str) {
+        let id = self.ask_for(account, Some(server));
+        self.run(7_000);
+        assert_eq!(self.placed(id), server);
+        let hash = self.grants(server).last().unwrap().hash;
+        assert!(self.redeem(server, hash));
+        self.run(0);
+    }
+
     pub(super) fn answer(&self, id: HandoverId) -> Option<&Result<Placed, Refused>> {
         self.answers.get(&id).map(|(_, answer)| answer)
     }

@@ -28,6 +28,7 @@ pub(super) struct Peer {
     pub(super) stream: StreamId,
     pub(super) profile: Profile,
     pub(super) state: ServerState,
+    pub(super) load_percent: u8,
     pub(super) max: u32,
     pub(super) rev: u64,
     pub(super) entries: BTreeMap<TokenHash, (HandoverId, UnixMs, RosterEntry)>,
@@ -64,6 +65,7 @@ impl Peer {
             build: String::new(),
             msg_version_max: 1,
             endpoints: vec![Endpoint { transport: "tcp".into(), address: format!("{id}:1") }],
+            labels: Vec::new(),
         };
         Self {
             id: id.parse().unwrap(),
@@ -71,6 +73,7 @@ impl Peer {
             stream: StreamId([0; 16]),
             profile,
             state: ServerState::Online,
+            load_percent: 0,
             max,
             rev: 0,
             entries: BTreeMap::new(),
@@ -129,9 +132,10 @@ impl Peer {
             stamp: self.stamp(false),
             profile: self.profile.clone(),
             state: self.state,
-            load_percent: 0,
+            load_percent: self.load_percent,
             digest,
             echoes: echoes.collect(),
+            message: String::new(),
         }))
     }
 

@@ -13,7 +13,7 @@ use shared_msgs::rng::{Rng, SeededRng};
 
 use super::super::{Core, Effect, Input, Settings};
 use super::peer::Peer;
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, PlayerRow};
 use crate::fleet::{Addressed, Placement, Sender};
 use crate::handover::{HandoverRequest, Placed, Refused};
 use crate::queue::{QueueSettings, TicketId, TicketRow, TicketView};
@@ -44,6 +44,8 @@ pub(super) struct Rig {
     pub(super) store_answers: bool,
     pub(super) store_works: bool,
     pub(super) ceiling: u64,
+    pub(super) last_servers: BTreeMap<PlayerId, ServerId>,
+    pub(super) last_servers_stored: usize,
     pub(super) ceilings_asked: usize,
     pub(super) owners_asked: Vec<PlayerId>,
     pub(super) refusals: usize,
@@ -69,7 +71,7 @@ pub(super) struct Rig {
 
 fn new_core(keys: &Arc<FleetKeys>, rng: &Arc<dyn Rng>, ceiling: u64, queue: Option<QueueSettings>) -> Core {
     // Tests say where players go: nothing is drawn.
-    let placement = Placement { near_percent: 0, ..Placement::default() };
+    let placement = Placement { near_percent: 0, sticky: false, ..Placement::default() };
     let settings = Settings { placement, queue };
     Core::new(HubId::random(&**rng), 0, 64, ceiling, Arc::clone(keys), Arc::clone(rng), settings)
 }
@@ -98,6 +100,8 @@ impl Rig {
             store_answers: true,
             store_works: true,
             ceiling: 0,
+            last_servers: BTreeMap::new(),
+            last_servers_stored: 0,
             ceilings_asked: 0,
             owners_asked: Vec::new(),
             refusals: 0,
@@ -181,21 +185,30 @@ impl Rig {
     }
 
     pub(super) fn ask_in(&mut self, account: i64, server: Option<&str>, regions: &[&str]) -> HandoverId {
-        let handover = HandoverId::random(&*self.rng);
         let account = AccountRow::from_raw(account);
         let server = server.map(|id| id.parse().unwrap());
         let regions = regions.iter().map(|&region| region.into()).collect();
-        let request = HandoverRequest { account, name: "Ann".into(), server, regions, party: None };
-        self.ask_with(handover, request)
+        let request = HandoverRequest { server, regions, ..HandoverRequest::anywhere(account, "Ann".into()) };
+        self.ask_with(request)
     }
 
-    pub(super) fn ask_with(&mut self, handover: HandoverId, request: HandoverRequest) -> HandoverId {
-        let account = request.account;
+    pub(super) fn ask_with(&mut self, request: HandoverRequest) -> HandoverId {
+        let (handover, account) = (HandoverId::random(&*self.rng), request.account);
         let players = self.players.iter().filter(|((of, _), _)| *of == account && self.store_answers);
-        let players = players.map(|((_, realm), player)| (realm.clone(), *player)).collect();
+        let players = players.map(|((_, realm), player)| self.row(account, realm, *player)).collect();
         self.asked.insert(handover, self.now.mono);
         self.input(Input::Ask { handover, request, players });
         handover
+    }
+
+    /// As the store has it.
+    pub(super) fn row(&self, account: AccountRow, realm: &Realm, player: PlayerId) -> PlayerRow {
+        PlayerRow {
+            account,
+            realm: realm.clone(),
+            player,
+            last_server: self.last_servers.get(&player).cloned(),
+        }
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -267,16 +280,6 @@ impl Rig {
         hash
     }
 
-    /// The same, though the account's older session takes its time to end.
-    pub(super) fn play_after_lease(&mut self, account: i64, server: &str) {
-        let id = self.ask_for(account, Some(server));
-        self.run(7_000);
-        assert_eq!(self.placed(id), server);
-        let hash = self.grants(server).last().unwrap().hash;
-        assert!(self.redeem(server, hash));
-        self.run(0);
-    }
-
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
@@ -301,7 +304,7 @@ impl Rig {
                 Effect::FindOwners(asked) => {
                     self.owners_asked.extend(&asked);
                     let known = self.players.iter().filter(|(_, player)| asked.contains(player));
-                    let found = known.map(|((account, realm), player)| (*player, *account, realm.clone()));
+                    let found = known.map(|((account, realm), player)| self.row(*account, realm, *player));
                     let found = found.collect();
                     let found = self.store_works.then_some(found);
                     self.fly(Packet::Stored(Input::Owners { asked, found }));
@@ -318,6 +321,10 @@ impl Rig {
                 | Effect::HasLeft { .. }
                 | Effect::SaveTicket(_)
                 | Effect::DropTickets(_) => self.on_ticket_effect(effect),
+                Effect::StoreLastServer { player, server } => {
+                    self.last_servers_stored += 1;
+                    self.last_servers.insert(player, server);
+                }
                 Effect::GrantRefused => self.refusals += 1,
                 Effect::GrantRoundTrip { .. } | Effect::Resent => {}
             }

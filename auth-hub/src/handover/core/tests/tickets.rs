@@ -73,7 +73,7 @@ impl Rig {
         let handover = HandoverId::random(&*self.rng);
         let account = AccountRow::from_raw(account);
         let players = self.players.iter().filter(|((of, _), _)| *of == account);
-        let players = players.map(|((_, realm), player)| (realm.clone(), *player)).collect();
+        let players = players.map(|((_, realm), player)| self.row(account, realm, *player)).collect();
         let wait = Duration::from_millis(wait_ms);
         // What follows a wait has a handover's time.
         self.asked.insert(handover, self.now.mono + wait);
@@ -91,12 +91,9 @@ impl Rig {
 
     /// Asks for a place as one of a party.
     pub(super) fn ask_as(&mut self, account: i64, party: u8, size: u8) -> HandoverId {
-        let handover = HandoverId::random(&*self.rng);
         let party = Some(Party { key: [party; 32], size });
         let account = AccountRow::from_raw(account);
-        let request =
-            HandoverRequest { account, name: "Ann".into(), server: None, regions: Vec::new(), party };
-        self.ask_with(handover, request)
+        self.ask_with(HandoverRequest { party, ..HandoverRequest::anywhere(account, "Ann".into()) })
     }
 
     /// An account asks, finds all full and has a ticket.

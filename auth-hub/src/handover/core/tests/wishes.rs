@@ -17,8 +17,8 @@ impl Rig {
     pub(super) fn end(&mut self, account: i64, reason: Code) -> Result<EndReport, OperationError> {
         let account = AccountRow::from_raw(account);
         let known = self.players.iter().filter(|((of, _), _)| *of == account);
-        let known = known.map(|((_, realm), player)| (realm.clone(), *player)).collect();
-        self.core.learn(account, known);
+        let known = known.map(|((_, realm), player)| self.row(account, realm, *player)).collect();
+        self.core.learn(known);
         let (report, effects) = self.core.end(account, reason, self.now);
         self.carry_out(effects);
         report
