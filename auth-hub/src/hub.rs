@@ -2,6 +2,8 @@
 //!
 //! Invariant: whatever can fail at start-up has failed before a task runs; a task that ends unasked ends the hub.
 
+mod error;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -10,17 +12,15 @@ pub use shared_msgs::environment::Environment;
 use shared_msgs::ids::HubId;
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::{self, BrokerAddr, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
-use shared_msgs::net::tls::{ServerTls, ServerTlsFiles, TlsError};
+use shared_msgs::net::tls::{ServerTls, ServerTlsFiles};
 use shared_msgs::net::{self, Door, DoorConfig, Listener};
-use shared_msgs::process::{Lifecycle, descriptors, io_remedy};
+use shared_msgs::process::{Lifecycle, descriptors};
 use shared_msgs::rng::Rng;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::accounts::passwords::PoolStartError;
-use crate::accounts::store::OpenError;
-use crate::accounts::{EntryRules, PasswordPool, Store, StoreError};
+use crate::accounts::{EntryRules, PasswordPool, Store};
 use crate::admin_key::AdminKey;
 use crate::bus::{HubSession, KeyRing};
 use crate::config::{Config, InvalidConfig};
@@ -32,12 +32,14 @@ use crate::http::{
     AnswerKeys, HEAD_TIME, HttpParts, HttpSettings, HttpState, admin_router, operators_router, router, serve,
     watch_desk,
 };
-use crate::keyfile::{self, KeyFileError};
+use crate::keyfile;
 use crate::metrics::Metrics;
-use crate::mqtt::{self, Broker, BrokerConfig, BrokerHandle};
+use crate::mqtt::{Broker, BrokerConfig, BrokerHandle};
 use crate::queue::{TicketRow, TicketSeal};
 use crate::sessions::AccessTokens;
-use crate::sole::{self, Sole, SoleError};
+use crate::sole::{self, Sole};
+
+pub use error::StartError;
 
 /// Open connections of probes and scrapes.
 const OPERATORS_CONNECTIONS_MAX: usize = 64;
@@ -46,59 +48,6 @@ const ADMIN_CONNECTIONS_MAX: usize = 16;
 /// Descriptors beyond those of players and game servers: the operators', the database's files, listeners, the hub's own link, what the
 /// runtime needs.
 pub(crate) const DESCRIPTORS_SPARE: u64 = (OPERATORS_CONNECTIONS_MAX + ADMIN_CONNECTIONS_MAX) as u64 + 48;
-
-/// Why a hub did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The settings contradict each other.
-    #[error("configuration: {0}")]
-    Config(#[from] InvalidConfig),
-    /// The fleet key could not be read or made.
-    #[error("fleet key: {0}")]
-    FleetKey(#[from] KeyFileError),
-    /// The admin key could not be read or made.
-    #[error("admin key: {0}")]
-    AdminKey(#[source] KeyFileError),
-    /// The accounts' database could not be opened.
-    #[error("database.path {0}")]
-    Database(#[from] OpenError),
-    /// Another hub has the database.
-    #[error("database.path: {0}")]
-    Sole(#[from] SoleError),
-    /// The accounts' database does not answer.
-    #[error("database: {0}")]
-    Store(#[from] StoreError),
-    /// Fences already issued are so far ahead that every game server would refuse the next ones.
-    #[error(
-        "this machine's clock is {behind_s} s behind the one the hub ran by before: set it right, or wait until it has caught up"
-    )]
-    ClockBehind {
-        /// How far.
-        behind_s: u64,
-    },
-    /// The password threads did not start.
-    #[error("password pool: {0}")]
-    Passwords(#[from] PoolStartError),
-    /// The embedded broker did not start.
-    #[error("mqtt.listen: {0}")]
-    Broker(#[from] mqtt::BindError),
-    /// A certificate or key is of no use.
-    #[error("TLS: {0}")]
-    Tls(#[from] TlsError),
-    /// An address that cannot be listened on.
-    #[error("{section}.listen {address}: {source}; {}", io_remedy(source))]
-    Listen {
-        /// As the configuration calls it.
-        section: &'static str,
-        /// As set.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The hub's own link did not start.
-    #[error("link: {0}")]
-    Link(#[from] LinkConfigError),
-}
 
 /// A hub that is bound and ready to run.
 pub struct Hub {

@@ -16,7 +16,7 @@ use super::idempotency::{KEPT_FOR, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN};
 use super::members::{Form, LATENCIES, Member, Members, REGION, REGIONS};
 use super::problem::Kind;
 use super::queue::{WAIT_MS, WAIT_MS_MAX};
-use super::routes::{Audience, Gives, NO_STORE, ROUTES, Route, Verb};
+use super::routes::{Audience, Gives, NO_STORE, Route, Verb, clients};
 use super::{BODY_BYTES_MAX, REQUEST_DEADLINE};
 
 static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -28,7 +28,7 @@ pub(super) async fn show() -> Response {
 /// The API as an OpenAPI 3.1 document.
 pub fn document() -> Value {
     let mut paths = Map::new();
-    for route in ROUTES.iter().filter(|route| route.audience != Audience::Operators) {
+    for route in clients().filter(|route| route.audience != Audience::Operators) {
         let verb = match route.verb {
             Verb::Get => "get",
             Verb::Post => "post",

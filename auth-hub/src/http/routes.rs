@@ -3,16 +3,17 @@
 //! Knows the resources by name. Invariant: the router, the labels of metrics and the document are made of this one table.
 
 mod admin;
+mod queue;
 
 use axum::middleware::from_fn;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use super::members::{self, Members};
 use super::openapi;
 use super::problem::Kind;
 use super::shed::Class;
 use super::state::HttpState;
-use super::{edge, handover, health, login, queue, register, servers};
+use super::{edge, handover, health, login, register, servers};
 use crate::handover::NoPlace;
 
 /// The method of a route; `Get` answers `HEAD` as well.
@@ -120,17 +121,6 @@ const ON_HANDOVERS: &[Kind] = &[
     Kind::NoPlace(NoPlace::PartyBroken),
     Kind::NoPlace(NoPlace::PartyMismatch),
 ];
-const ON_TICKETS: &[Kind] = &[
-    Kind::AccessTokenInvalid,
-    Kind::AccessTokenExpired,
-    Kind::Banned,
-    Kind::NoPlace(NoPlace::TicketUnknown),
-    Kind::NoPlace(NoPlace::PartyIncomplete),
-    Kind::NoPlace(NoPlace::PartyBroken),
-    Kind::NoPlace(NoPlace::ServerDraining),
-    Kind::NoPlace(NoPlace::Kicked),
-];
-
 impl Route {
     /// What answers on its path.
     pub(super) fn service(&self) -> MethodRouter<HttpState> {
@@ -156,13 +146,18 @@ impl Route {
     }
 }
 
-/// All of them.
-pub(super) fn all() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(admin::ROUTES)
+/// All but the admin API.
+pub(super) fn clients() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(queue::ROUTES)
 }
 
-/// All but the admin API.
-pub(super) const ROUTES: &[Route] = &[
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = &'static Route> {
+    clients().chain(admin::ROUTES)
+}
+
+/// What belongs to neither of the files beside this one.
+const ROUTES: &[Route] = &[
     Route {
         path: "/auth/register",
         verb: Verb::Post,
@@ -227,70 +222,6 @@ pub(super) const ROUTES: &[Route] = &[
         waits: false,
         caching: NO_STORE,
         own_problems: &[Kind::AccessTokenInvalid, Kind::AccessTokenExpired],
-    },
-    Route {
-        path: "/queue/{ticket}",
-        verb: Verb::Get,
-        handler: || get(queue::poll),
-        audience: Audience::Clients,
-        class: Some(Class::Handover),
-        is_idempotent: false,
-        id: "askTicket",
-        about: "Ask how a ticket stands, and take the place when its turn has come",
-        details: "200 is the place; the ticket is used up. 202 says to ask again. Whose handover fails after all keeps its ticket and its \
-                  turn.",
-        has_bearer: true,
-        asks: None,
-        status: 200,
-        gives: Gives::Json("HandoverReply"),
-        queued: Some("QueueReply"),
-        waits: true,
-        caching: NO_STORE,
-        own_problems: ON_TICKETS,
-    },
-    Route {
-        path: "/queue/{ticket}/events",
-        verb: Verb::Get,
-        handler: || get(queue::events),
-        audience: Audience::Clients,
-        class: Some(Class::Handover),
-        is_idempotent: false,
-        id: "followTicket",
-        about: "Follow a ticket's position",
-        details: "Server-sent events: `position` with a QueueReply when something has changed, at most one a second; `ready` likewise when a \
-                  slot is kept: take it by `GET /queue/{ticket}`; `gone` with a problem, as the last. Ends after ten minutes: open it again. \
-                  A connection that waits gives way to newcomers when all places are taken.",
-        has_bearer: true,
-        asks: None,
-        status: 200,
-        gives: Gives::Text("text/event-stream"),
-        queued: None,
-        waits: false,
-        caching: NO_STORE,
-        own_problems: ON_TICKETS,
-    },
-    Route {
-        path: "/queue/{ticket}",
-        verb: Verb::Delete,
-        handler: || delete(queue::leave),
-        audience: Audience::Clients,
-        class: Some(Class::Handover),
-        is_idempotent: false,
-        id: "giveTicketBack",
-        about: "Leave the queue",
-        details: "A party breaks up with it.",
-        has_bearer: true,
-        asks: None,
-        status: 204,
-        gives: Gives::Nothing,
-        queued: None,
-        waits: false,
-        caching: NO_STORE,
-        own_problems: &[
-            Kind::AccessTokenInvalid,
-            Kind::AccessTokenExpired,
-            Kind::NoPlace(NoPlace::TicketUnknown),
-        ],
     },
     Route {
         path: "/servers",

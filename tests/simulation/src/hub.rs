@@ -184,9 +184,12 @@ impl World {
                 Effect::FindOwners(asked) => self.ask_store(id, Question::Owners(asked)),
                 Effect::StoreCeiling(ceiling) => self.ask_store(id, Question::Ceiling(ceiling)),
                 Effect::Resent => self.state(&Fact::Fault { what: "re-sent by", node: Some(id) }),
-                Effect::Queued { .. } | Effect::HasLeft { .. } => {}
-                Effect::SaveTicket(_) | Effect::DropTickets(_) => {}
-                Effect::GrantRoundTrip { .. } | Effect::GrantRefused => {}
+                Effect::Queued { .. }
+                | Effect::HasLeft { .. }
+                | Effect::SaveTicket(_)
+                | Effect::DropTickets(_)
+                | Effect::GrantRoundTrip { .. }
+                | Effect::GrantRefused => {}
             }
         }
     }

@@ -1,7 +1,5 @@
 //! The login queue of a real hub: real broker, real game servers, real clients that wait their turn.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 #[cfg(test)]
 mod lines;
 #[cfg(test)]

@@ -23,11 +23,11 @@ async fn exactly_as_many_as_there_are_slots_come_in_and_the_rest_is_queued_in_or
     ];
     let client = Arc::new(hub.client().clone());
     let mut work = JoinSet::new();
-    let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    let room = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     for n in 0..PLAYERS {
-        let (client, places) = (Arc::clone(&client), Arc::clone(&places));
+        let (client, room) = (Arc::clone(&client), Arc::clone(&room));
         work.spawn(async move {
-            let _place = places.acquire().await;
+            let _room = room.acquire().await;
             let login = format!("player-{n}");
             client.register(&login, PASSWORD).await?;
             client.login(&login, PASSWORD, None).await

@@ -73,10 +73,6 @@ impl Tickets {
         self.queue.ticket_of(account).is_some()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         self.queue.next_deadline()
     }
@@ -127,7 +123,7 @@ impl Core {
 
     /// Tickets in the queue.
     pub fn tickets(&self) -> usize {
-        self.queue.len()
+        self.queue.queue.len()
     }
 
     /// Gives a handover that found no slot a ticket; `why` is the answer where there can be none.
@@ -370,8 +366,8 @@ impl Core {
                 continue;
             }
             let why = match why {
-                _ if own == Some(ticket) => NoPlace::TicketUnknown,
                 Gone::Abandoned => NoPlace::TicketUnknown,
+                _ if own == Some(ticket) => NoPlace::TicketUnknown,
                 Gone::PartyIncomplete => NoPlace::PartyIncomplete,
                 Gone::PartyBroken => NoPlace::PartyBroken,
             };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rumqttc::QoS;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::raw::{self, Connect, Raw, WELCOME};
@@ -68,24 +69,32 @@ async fn of_many_that_come_at_once_one_stays_and_each_that_was_in_leaves_its_wil
     let mut hub = broker.hub().await;
     let start = Arc::new(tokio::sync::Barrier::new(CROWD));
     let mut crowd = JoinSet::new();
+    let (came_in, mut came) = mpsc::unbounded_channel();
     for n in 0..CROWD {
-        let (start, public) = (Arc::clone(&start), broker.public);
+        let (start, public, came_in) = (Arc::clone(&start), broker.public, came_in.clone());
         crowd.spawn(async move {
             start.wait().await;
             let mut raw = Raw::open(public).await;
             raw.send(&with_will("alpha", &n.to_string()).bytes()).await;
             let was_in = raw.packet().await.is_some_and(|packet| packet == WELCOME);
+            if was_in {
+                came_in.send(n).unwrap();
+            }
             raw.closed().await;
             (n, was_in)
         });
     }
     let mut were_in = Vec::new();
+    let mut out = Vec::new();
     while crowd.len() > 1 {
         let (n, was_in) = super::within(crowd.join_next()).await.unwrap().unwrap();
+        out.push(n);
         if was_in {
             were_in.push(n.to_string());
         }
     }
+    // The last one has its turn when all others are gone; only then is it in.
+    while out.contains(&super::within(came.recv()).await.unwrap()) {}
     assert!(broker.handle.disconnect(&server("alpha")), "one stayed");
     let (n, was_in) = super::within(crowd.join_next()).await.unwrap().unwrap();
     assert!(was_in, "the one that stayed was in");

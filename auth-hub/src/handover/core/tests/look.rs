@@ -1,13 +1,32 @@
 //! What tests look at in a rig.
 
 use shared_msgs::clock::Mono;
-use shared_msgs::ids::HandoverId;
+use shared_msgs::ids::{HandoverId, TokenHash};
 use shared_msgs::messages::{End, Grant, Order};
 
 use super::rig::Rig;
 use crate::handover::{NoPlace, Placed, Refused};
 
 impl Rig {
+    /// The client of a placed handover comes to its server.
+    pub(super) fn redeem(&mut self, server: &str, hash: TokenHash) -> bool {
+        let joined = self.peer(server).redeem(hash);
+        let came = joined.is_some();
+        self.from(server, joined);
+        came
+    }
+
+    /// An account logs in and plays on a server.
+    pub(super) fn play(&mut self, account: i64, server: &str) -> TokenHash {
+        let id = self.ask_for(account, Some(server));
+        self.run(0);
+        assert_eq!(self.placed(id), server);
+        let hash = self.grants(server).last().unwrap().hash;
+        assert!(self.redeem(server, hash));
+        self.run(0);
+        hash
+    }
+
     /// An account logs in and plays on a server, though the account's older session takes its time to end.
     pub(super) fn play_after_lease(&mut self, account: i64, server: &str) {
         let id = self.ask_for(account, Some(server));

@@ -261,25 +261,6 @@ impl Rig {
         messages.into_iter().for_each(|message| self.fly(Packet::ToHub(sender.clone(), message)));
     }
 
-    /// The client of a placed handover comes to its server.
-    pub(super) fn redeem(&mut self, server: &str, hash: TokenHash) -> bool {
-        let joined = self.peer(server).redeem(hash);
-        let came = joined.is_some();
-        self.from(server, joined);
-        came
-    }
-
-    /// An account logs in and plays on a server.
-    pub(super) fn play(&mut self, account: i64, server: &str) -> TokenHash {
-        let id = self.ask_for(account, Some(server));
-        self.run(0);
-        assert_eq!(self.placed(id), server);
-        let hash = self.grants(server).last().unwrap().hash;
-        assert!(self.redeem(server, hash));
-        self.run(0);
-        hash
-    }
-
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
