@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use hub_tests::client::{ClientError, GameClient, HubClient};
+use hub_tests::client::{GameClient, HubClient, Turn};
 use hub_tests::proxy::Way;
 use shared_msgs::frames::{ClientFrame, ServerFrame};
 use tokio::task::JoinSet;
@@ -14,6 +14,8 @@ use crate::stage::{PASSWORD, SLOTS, Stage, stopwatch};
 const LOGIN: &str = "login (argon2, grant, yes)";
 const WELCOME: &str = "login reply → welcome";
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that the hub lets a question of a ticket wait.
+const LONG_POLL: Duration = Duration::from_secs(5);
 
 pub(crate) async fn play(stage: &mut Stage) -> anyhow::Result<()> {
     normal(stage).await?;
@@ -122,14 +124,31 @@ async fn full(stage: &mut Stage) -> anyhow::Result<()> {
         in_game.push(stage.enter(&ticket, WELCOME).await?);
     }
     let name = stage.player().await?;
-    match stage.login(&name, None, LOGIN).await {
-        Err(ClientError::Problem(problem)) if problem.code == "all-servers-full" => {
-            ensure!(problem.retry_after_s.is_some(), "no word on when to try again");
-            say(&format!("   {} players fill {} slots; one more gets: {problem}", in_game.len(), 2 * SLOTS));
-        }
-        Err(error) => return Err(error.into()),
-        Ok(ticket) => bail!("{} took a player beyond its slots", ticket.server.id),
+    let login = stage.client.login(&name, PASSWORD, None).await?;
+    if let Some(ticket) = login.handover {
+        bail!("{} took a player beyond its slots", ticket.server.id);
     }
+    let queued = login.queue.context("neither a place nor a ticket")?;
+    say(&format!(
+        "   {} players fill {} slots; one more gets a ticket and is number {} in line.",
+        in_game.len(),
+        2 * SLOTS,
+        queued.position
+    ));
+    let mut in_game = in_game.into_iter();
+    if let Some(first) = in_game.next() {
+        leave(first).await?;
+    }
+    let clock = stopwatch();
+    let place = loop {
+        let turn = stage.client.ask_ticket(&login.access_token, &queued.ticket, LONG_POLL).await?;
+        if let Turn::Place(place) = turn {
+            break *place;
+        }
+    };
+    stage.table.add("a slot frees → the next in line has it", clock.elapsed());
+    say(&format!("   One leaves: the next in line is sent to {}.", place.server.id));
+    leave(stage.enter(&place, WELCOME).await?).await?;
     for game in in_game {
         leave(game).await?;
     }
