@@ -14,6 +14,7 @@ mod delayed;
 mod ends;
 mod ledger;
 mod marks;
+mod moves;
 mod orders;
 mod pulse;
 mod roster;
@@ -36,6 +37,7 @@ use delayed::Delayed;
 use ends::Ends;
 use ledger::Ledger;
 use marks::{Closed, Marks};
+use moves::Moves;
 use pulse::Pulse;
 pub use types::{DrainReport, Effect, GateConfig, Input, Refused, SlotId, Ticket, Timing, Welcome};
 
@@ -73,6 +75,7 @@ pub struct Gate {
     marks: Marks,
     delayed: Delayed,
     ends: Ends,
+    moves: Moves,
     pulse: Pulse,
     deadlines: Deadlines,
     ignored: u64,
@@ -111,6 +114,7 @@ impl Gate {
             marks: Marks::new(config.marks_max),
             delayed: Delayed::new(config.parked_max),
             ends: Ends::default(),
+            moves: Moves::default(),
             pulse: Pulse::new(config.timing.status_beat),
             deadlines: Deadlines::default(),
             ignored: 0,
@@ -133,12 +137,19 @@ impl Gate {
             Input::SetMessage(message) => self.on_set_message(message),
             Input::Drain { within } => self.on_drain(within, now),
             Input::Retire { within } => self.on_retire(within, now),
-            Input::Link { up } => self.pulse.link(up),
+            Input::Move { slot, target, luggage } => self.on_move(slot, target, luggage, now),
+            Input::Link { up } => {
+                self.pulse.link(up);
+                if up {
+                    self.ask_again(now);
+                }
+            }
             Input::Close => self.on_close(now),
             Input::Tick => {}
         }
         // A session with no time to save is over at once.
         self.run_due(now);
+        self.start_moves(now);
         if self.pulse.is_due(now.mono) {
             self.send_status();
         }
@@ -183,6 +194,7 @@ impl Gate {
                     }
                 }
                 Due::Void(slot) => self.void(slot, now),
+                Due::AskToMove(slot) => self.ask_to_move(slot, now),
                 Due::DrainKick(limit) => self.on_drain_kick(limit),
             }
         }
@@ -203,6 +215,7 @@ impl Gate {
                 self.on_drain(Some(std::time::Duration::from_millis(within_ms.into())), now);
             }
             Order::Roster { request } => self.on_roster(request),
+            Order::MoveAnswer(answer) => self.on_move_answer(answer),
             Order::Superseded { by } => self.on_superseded(by, now),
             Order::Undrain => self.on_undrain(),
             Order::Notice { id, text } => self.on_notice(id, text),

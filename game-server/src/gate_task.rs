@@ -12,12 +12,14 @@ use shared_msgs::clock::{Clock, Mono};
 use shared_msgs::codes::Code;
 use shared_msgs::link::LinkEvent;
 use shared_msgs::messages::ServerState;
+use shared_msgs::moves::{Luggage, MoveTarget};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Inbox, Outbound};
 use crate::events::{CloseReason, Event, EventSender, LinkState};
 use crate::gate::{DrainReport, Effect, Gate, Input, SlotId, Ticket, Welcome};
+use crate::moving::{MoveDone, MoveError};
 use crate::slot::{Answer, Departure, Place, SlotState};
 use crate::stats::{Snapshot, Stats};
 
@@ -43,6 +45,12 @@ pub(crate) enum Command {
         token: String,
         answers: mpsc::Sender<Answer>,
     },
+    Move {
+        slot: SlotId,
+        target: MoveTarget,
+        luggage: Luggage,
+        answer: oneshot::Sender<MoveDone>,
+    },
     /// With a promise that is answered when it is over, or taken back.
     Drain {
         within: Option<Duration>,
@@ -65,6 +73,8 @@ pub(crate) struct GateTask {
     pub(crate) gate: Gate,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    /// For the slots we hand out; weak, for we stop when nobody else holds one.
+    pub(crate) commander: mpsc::WeakSender<Command>,
     pub(crate) wished: watch::Receiver<Wishes>,
     /// Ours to receive, and a copy for each slot we hand out.
     pub(crate) departures: (mpsc::UnboundedSender<Departure>, mpsc::UnboundedReceiver<Departure>),
@@ -82,6 +92,7 @@ pub(crate) struct GateTask {
 pub(crate) struct Waiting {
     clients: BTreeMap<Ticket, mpsc::Sender<Answer>>,
     slots: BTreeMap<SlotId, watch::Sender<SlotState>>,
+    moves: BTreeMap<SlotId, oneshot::Sender<MoveDone>>,
     /// Who waits for the end of a drain.
     drains: Vec<Drained>,
     is_superseded: bool,
@@ -159,6 +170,13 @@ impl GateTask {
                 self.waiting.clients.insert(ticket, answers);
                 self.handle(Input::Arrive { ticket, token });
             }
+            Command::Move { slot, answer, .. } if self.waiting.moves.contains_key(&slot) => {
+                let _ = answer.send(Err(MoveError::UnderWay));
+            }
+            Command::Move { slot, target, luggage, answer } => {
+                self.waiting.moves.insert(slot, answer);
+                self.handle(Input::Move { slot, target, luggage });
+            }
             Command::Drain { within, is_final, done } => {
                 self.waiting.drains.retain(|waiting| !waiting.is_closed());
                 self.waiting.drains.push(done);
@@ -231,6 +249,12 @@ impl GateTask {
                 self.set_slot(slot, SlotState::Ending { reason, save_by });
                 self.events.tell(Event::Kick { slot, player, reason, save_within: save_by.since(now) });
             }
+            Effect::Moved { slot, answer } => {
+                if let Some(waiting) = self.waiting.moves.remove(&slot) {
+                    // The game may have lost interest.
+                    let _ = waiting.send(answer.map_err(MoveError::from));
+                }
+            }
             Effect::Void { slot, player } => {
                 let state = self.waiting.slots.remove(&slot);
                 if let Some(state) = state {
@@ -269,7 +293,13 @@ impl GateTask {
     fn place(&mut self, welcome: Welcome) -> Place {
         let (sender, state) = watch::channel(SlotState::Live);
         self.waiting.slots.insert(welcome.slot, sender);
-        Place { welcome, state, clock: Arc::clone(&self.clock), departures: self.departures.0.clone() }
+        Place {
+            welcome,
+            state,
+            clock: Arc::clone(&self.clock),
+            departures: self.departures.0.clone(),
+            commands: self.commander.clone(),
+        }
     }
 
     fn set_slot(&mut self, slot: SlotId, to: SlotState) {

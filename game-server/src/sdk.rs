@@ -100,6 +100,7 @@ impl GameServer {
             environment,
             boot,
             commands: inbound,
+            commander: commands.downgrade(),
             wished: follow,
             departures,
             events: event_sender,
@@ -268,6 +269,7 @@ struct Engine {
     environment: Environment,
     boot: BootId,
     commands: mpsc::Receiver<Command>,
+    commander: mpsc::WeakSender<Command>,
     wished: watch::Receiver<Wishes>,
     departures: (mpsc::UnboundedSender<Departure>, mpsc::UnboundedReceiver<Departure>),
     events: EventSender,
@@ -297,8 +299,9 @@ impl Engine {
     }
 
     fn gate_task(self, tasks: &TaskTracker) -> Result<(GateTask, LinkSender), LinkConfigError> {
-        let Self { config, environment, boot, commands, wished, departures, events, tap, stats, waiting } =
-            self;
+        let Self { config, environment, boot, commands, commander, wished, .. } = self;
+        let (departures, events, tap) = (self.departures, self.events, self.tap);
+        let (stats, waiting) = (self.stats, self.waiting);
         let Environment { clock, rng } = environment;
         let stop_link = CancellationToken::new();
         let session = BusSession::new(config.key.clone(), boot);
@@ -309,6 +312,7 @@ impl Engine {
             gate: Gate::new(gate_config(&config, boot)),
             clock,
             commands,
+            commander,
             wished,
             departures,
             link: tap.unwrap_or(link),
@@ -344,6 +348,7 @@ fn gate_config(config: &Config, boot: BootId) -> GateConfig {
         max_players: config.max_players,
         parked_max: config.parked_max(),
         marks_max: limits::CLOSED_MARKS_MAX,
+        luggage_bytes_max: limits::LUGGAGE_BYTES_TOTAL_MAX,
         timing: config.timing,
     }
 }

@@ -14,6 +14,8 @@ use shared_msgs::ids::{Fence, HandoverId, PlayerId};
 use tokio::sync::{mpsc, watch};
 
 use crate::gate::{Refused, SlotId, Ticket, Welcome};
+use crate::gate_task::Command;
+use crate::moving::{MoveRequest, Moving};
 
 /// What a client opens with, as far as the gate is concerned.
 #[derive(Clone, Default)]
@@ -97,6 +99,7 @@ pub(crate) struct Place {
     pub(crate) state: watch::Receiver<SlotState>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) departures: mpsc::UnboundedSender<Departure>,
+    pub(crate) commands: mpsc::WeakSender<Command>,
 }
 
 impl Drop for Place {
@@ -164,6 +167,19 @@ impl PlayerSlot {
     /// What the client handed over with its hello.
     pub fn app_data(&self) -> &[u8] {
         &self.app_data
+    }
+
+    /// What the player took along from the server that moved it here; empty for all others. It came for this session alone, at most
+    /// once: what must not be lost belongs into the player's record.
+    pub fn luggage(&self) -> &[u8] {
+        &self.place.welcome.luggage
+    }
+
+    /// Asks the hub to move the player to another server. On yes the session has been told to end with reason `moved`, or is about to
+    /// be: save and leave, as for any kick. On an error it goes on as if nothing had been asked; but after `handover-timed-out`, when
+    /// the hub could not be heard, it may still be told so.
+    pub fn move_to(&self, request: MoveRequest) -> Moving {
+        Moving::ask(&self.place.commands, self.id(), request)
     }
 
     /// Whether the session was told to end, and how long is left.

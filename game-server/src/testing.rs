@@ -93,8 +93,15 @@ impl HandHub {
         let (token, hash) = tag.mint(expires_at, &self.rng);
         let handover = HandoverId::random(&self.rng);
         let fence = Fence { hlc: (now.0 << 16) + self.fences, hub: 0 };
-        let grant =
-            Grant { handover, hash, player: PlayerId([who; 16]), fence, expires_at, name: format!("p{who}") };
+        let grant = Grant {
+            handover,
+            hash,
+            player: PlayerId([who; 16]),
+            fence,
+            expires_at,
+            name: format!("p{who}"),
+            luggage: vec![who].into(),
+        };
         Issued { token, grant }
     }
 

@@ -52,6 +52,7 @@ mod tests {
             fence: Fence { hlc: n.into(), hub: 0 },
             expires_at: UnixMs(1),
             name: "ann".into(),
+            luggage: vec![n].into(),
         }
     }
 

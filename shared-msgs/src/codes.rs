@@ -46,6 +46,16 @@ pub enum Code {
     FenceTooFarAhead,
     /// The server can remember no more; the grant was refused, and its token is void.
     ServerOverloaded,
+    /// The session moves to another server: the next handover leads there.
+    Moved,
+    /// There is no server of this id.
+    ServerUnknown,
+    /// No server is fresh and willing.
+    NoServerOnline,
+    /// Every willing server is full.
+    AllServersFull,
+    /// A bound of the hub is reached.
+    HubBusy,
 }
 
 /// What a refused client does next.
@@ -82,7 +92,7 @@ impl Retry {
 
 impl Code {
     /// All of them, in wire order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::TokenNotGenuine,
         Self::TokenExpired,
         Self::TokenSpent,
@@ -102,6 +112,11 @@ impl Code {
         Self::ServerClosed,
         Self::FenceTooFarAhead,
         Self::ServerOverloaded,
+        Self::Moved,
+        Self::ServerUnknown,
+        Self::NoServerOnline,
+        Self::AllServersFull,
+        Self::HubBusy,
     ];
 
     /// The stable name clients and operators see.
@@ -126,6 +141,11 @@ impl Code {
             Self::ServerClosed => "server-closed",
             Self::FenceTooFarAhead => "fence-too-far-ahead",
             Self::ServerOverloaded => "server-overloaded",
+            Self::Moved => "moved",
+            Self::ServerUnknown => "server-unknown",
+            Self::NoServerOnline => "no-server-online",
+            Self::AllServersFull => "all-servers-full",
+            Self::HubBusy => "hub-busy",
         }
     }
 
@@ -138,10 +158,16 @@ impl Code {
             | Self::ServerDraining
             | Self::Cancelled
             | Self::HandoverTimedOut
-            | Self::FenceTooFarAhead => Retry::HANDOVER_NOW,
-            Self::ServerFull | Self::ServerStarting | Self::ServerClosed | Self::ServerOverloaded => {
-                Retry::NewHandover { after_ms: 2_000 }
-            }
+            | Self::FenceTooFarAhead
+            | Self::Moved
+            | Self::ServerUnknown => Retry::HANDOVER_NOW,
+            Self::ServerFull
+            | Self::ServerStarting
+            | Self::ServerClosed
+            | Self::ServerOverloaded
+            | Self::NoServerOnline
+            | Self::AllServersFull
+            | Self::HubBusy => Retry::NewHandover { after_ms: 2_000 },
             Self::ServerBusy | Self::HelloTimedOut => Retry::SameToken { after_ms: 1_000 },
             Self::Superseded
             | Self::ConnectedElsewhere

@@ -17,6 +17,7 @@ pub mod link;
 #[cfg(feature = "net")]
 pub mod log_limit;
 pub mod messages;
+pub mod moves;
 #[cfg(feature = "net")]
 pub mod net;
 #[cfg(feature = "process")]

@@ -53,6 +53,12 @@ pub const HUB_STREAMS_MAX: usize = 64;
 pub const CLOSED_MARKS_MAX: usize = 1 << 17;
 /// Least number of parked clients a game server allows, however few players it hosts.
 pub const PARKED_MIN: u32 = 64;
+/// What a player may take along to the next server.
+pub const LUGGAGE_BYTES_MAX: usize = 16 * 1024;
+/// Luggage in all that a hub or a game server keeps at a time.
+pub const LUGGAGE_BYTES_TOTAL_MAX: usize = 64 * 1024 * 1024;
+/// Regions that a move may name.
+pub const MOVE_REGIONS_MAX: usize = 8;
 /// Handovers of one account that may wait behind the running one.
 pub const WAITING_PER_ACCOUNT_MAX: usize = 4;
 
@@ -113,5 +119,6 @@ const _: () = {
         "a hello fits"
     );
     assert!(NOTICE_BYTES_MAX + 64 < FRAME_BYTES_MAX, "a notice fits a frame");
+    assert!(LUGGAGE_BYTES_MAX + 1024 < MESSAGE_BYTES_MAX, "a grant or a move with luggage fits a message");
     assert!(PARKED_MIN >= 64, "small servers park too");
 };

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 use crate::codes::Code;
 use crate::ids::{BootId, Fence, HandoverId, HubId, PlayerId, Realm, TokenHash};
+use crate::moves::{Luggage, Move, MoveAnswer};
+pub use crate::skew::SkewNotice;
 use crate::{limits, text};
 
 mod roster;
@@ -198,6 +200,8 @@ pub enum ServerMessage {
         /// As in the `notice`.
         id: u64,
     },
+    /// Move a player of ours to another server.
+    Move(Box<Move>),
 }
 
 impl ServerMessage {
@@ -206,6 +210,7 @@ impl ServerMessage {
         match self {
             Self::Status(status) => status.stamp.boot,
             Self::Gone { boot } => *boot,
+            Self::Move(request) => request.stamp.boot,
             Self::GrantReply { stamp, .. }
             | Self::Ended { stamp, .. }
             | Self::Joined { stamp, .. }
@@ -217,7 +222,7 @@ impl ServerMessage {
 }
 
 impl Message for ServerMessage {
-    const VARIANTS: u32 = 8;
+    const VARIANTS: u32 = 9;
     fn is_within_limits(&self) -> bool {
         match self {
             Self::Status(status) => {
@@ -240,6 +245,7 @@ impl Message for ServerMessage {
             Self::RosterPage { entries, page, pages, .. } => {
                 entries.len() <= limits::ROSTER_PAGE_ENTRIES_MAX && page < pages
             }
+            Self::Move(request) => request.is_within_limits(),
             Self::Gone { .. }
             | Self::GrantReply { .. }
             | Self::Joined { .. }
@@ -264,6 +270,8 @@ pub struct Grant {
     pub expires_at: UnixMs,
     /// What the player is called.
     pub name: String,
+    /// From the server that moved the player here; empty for all others. For the game alone.
+    pub luggage: Luggage,
 }
 
 /// Nothing of `player` below `below`, and none of `hashes`, may live on the server any more.
@@ -319,6 +327,8 @@ pub enum Order {
         /// At most [`limits::NOTICE_BYTES_MAX`] bytes.
         text: String,
     },
+    /// Whether the player that was to move does.
+    MoveAnswer(MoveAnswer),
 }
 
 /// Hub → server. Ignored by any other boot than the one it names.
@@ -338,33 +348,17 @@ impl Message for HubMessage {
     fn is_within_limits(&self) -> bool {
         let Self::Order { order, .. } = self;
         match order {
-            Order::Grant(grant) => grant.name.len() <= limits::DISPLAY_NAME_BYTES_MAX,
+            Order::Grant(grant) => {
+                grant.name.len() <= limits::DISPLAY_NAME_BYTES_MAX && grant.luggage.is_within_limits()
+            }
             Order::End(end) => end.hashes.len() <= limits::END_HASHES_MAX,
             Order::Notice { text, .. } => text.len() <= limits::NOTICE_BYTES_MAX,
             Order::Probe { .. }
             | Order::Drain { .. }
             | Order::Roster { .. }
             | Order::Superseded { .. }
-            | Order::Undrain => true,
+            | Order::Undrain
+            | Order::MoveAnswer(_) => true,
         }
-    }
-}
-
-/// "Your message was genuine, but our clocks disagree": either side to the other, never answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SkewNotice {
-    /// Both clocks, as the one who complains saw them.
-    Clocks {
-        /// Of the one who complains.
-        ours: UnixMs,
-        /// As the refused message was stamped.
-        yours: UnixMs,
-    },
-}
-
-impl Message for SkewNotice {
-    const VARIANTS: u32 = 1;
-    fn is_within_limits(&self) -> bool {
-        true
     }
 }

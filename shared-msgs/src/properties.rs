@@ -15,6 +15,7 @@ use crate::ids::{BootId, Fence, PlayerId, ServerId, TokenHash};
 use crate::keys::FleetKeys;
 use crate::limits;
 use crate::messages::{End, HubMessage, Message, Occupancy, Order, ServerMessage, Stamp};
+use crate::moves::{Luggage, Move, MoveTarget};
 use crate::rng::SeededRng;
 use crate::token::{Token, TokenError, TokenTag};
 
@@ -49,10 +50,17 @@ pub fn over_limits() -> [Vec<Vec<u8>>; 2] {
     let end =
         End { player, below: Fence::ZERO, hashes: hashes.clone(), reason: Code::Banned, save_within_ms: 0 };
     let page = ServerMessage::RosterPage { stamp, request: 1, page: 1, pages: 1, entries: Vec::new() };
+    let luggage = Luggage::from(vec![0; limits::LUGGAGE_BYTES_MAX + 1]);
+    let (target, fence) = (MoveTarget::Anywhere, Fence::ZERO);
+    let big = Move { stamp, request: 1, player, fence, target, luggage, within_ms: 1 };
+    let regions = vec!["r".to_owned(); limits::MOVE_REGIONS_MAX + 1];
+    let many = Move { luggage: Luggage::default(), target: MoveTarget::Regions(regions), ..big.clone() };
     let batches = [
         postcard::to_stdvec(&ServerMessage::Ended { stamp, player, below: Fence::ZERO, hashes }),
         postcard::to_stdvec(&page),
         postcard::to_stdvec(&HubMessage::Order { boot, order: Order::End(end) }),
+        postcard::to_stdvec(&ServerMessage::Move(Box::new(big))),
+        postcard::to_stdvec(&ServerMessage::Move(Box::new(many))),
     ];
     let hello = Hello { version: 1, token: String::new(), build: String::new(), app_data: Vec::new() };
     let frames = [

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::{Mono, Now, UnixMs};
 use crate::limits;
+use crate::messages::Message;
 
 /// A disagreement that lasts is told again after this.
 const TELL_AGAIN: Duration = Duration::from_mins(1);
@@ -97,6 +100,25 @@ impl Teller {
             (self.told, self.agreed_since) = (Some(now), false);
         }
         due
+    }
+}
+
+/// "Your message was genuine, but our clocks disagree": either side to the other, never answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SkewNotice {
+    /// Both clocks, as the one who complains saw them.
+    Clocks {
+        /// Of the one who complains.
+        ours: UnixMs,
+        /// As the refused message was stamped.
+        yours: UnixMs,
+    },
+}
+
+impl Message for SkewNotice {
+    const VARIANTS: u32 = 1;
+    fn is_within_limits(&self) -> bool {
+        true
     }
 }
 

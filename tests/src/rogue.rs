@@ -17,6 +17,7 @@ use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, ServerId, Str
 use shared_msgs::keys::{FleetKeys, Purpose, ServerKey};
 use shared_msgs::limits;
 use shared_msgs::messages::{End, Grant, HubMessage, Order, ServerMessage, SkewNotice, Stamp, Verdict};
+use shared_msgs::moves::Luggage;
 use shared_msgs::rng::SystemRng;
 use shared_msgs::token::{Token, TokenTag};
 use shared_msgs::topics::{EVENTS_FILTER, STATUS_FILTER, Topic};
@@ -172,7 +173,18 @@ impl RogueHub {
         let tag = TokenTag::new(&self.key(server.id()), server.id(), server.game().boot());
         let (token, hash) = tag.mint(expires_at, &self.rng);
         let handover = HandoverId::random(&self.rng);
-        (token, Grant { handover, hash, player, fence, expires_at, name: "ada".to_owned() })
+        (
+            token,
+            Grant {
+                handover,
+                hash,
+                player,
+                fence,
+                expires_at,
+                name: "ada".to_owned(),
+                luggage: Luggage::default(),
+            },
+        )
     }
 
     /// Seals a batch for a server's inbox, as of `at`. Nothing is sent.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use game_server::server::settings::Settings;
-use game_server::server::world::EchoWorld;
+use game_server::server::world::{EchoWorld, PlayerHandler};
 use game_server::server::{Outcome, ReferenceServer};
 use game_server::{Environment, GameServer};
 use shared_msgs::clock::{Clock, Now, SystemClock};
@@ -80,7 +80,6 @@ impl Clock for TestClock {
 }
 
 /// How to start one.
-#[derive(Debug)]
 pub struct ServerBuilder<'a> {
     hub: &'a dyn Home,
     id: ServerId,
@@ -89,6 +88,7 @@ pub struct ServerBuilder<'a> {
     realm: Option<Realm>,
     wall_offset_ms: i64,
     drain_ms: u64,
+    world: Arc<dyn PlayerHandler>,
 }
 
 /// A running server.
@@ -151,6 +151,13 @@ impl ServerBuilder<'_> {
         self
     }
 
+    /// Another world than the echo.
+    #[must_use]
+    pub fn world(mut self, world: Arc<dyn PlayerHandler>) -> Self {
+        self.world = world;
+        self
+    }
+
     /// How long players may finish when it stops.
     #[must_use]
     pub fn drain_ms(mut self, ms: u64) -> Self {
@@ -178,7 +185,7 @@ impl ServerBuilder<'_> {
         let clock = Arc::new(TestClock::default());
         clock.step_wall_to(self.wall_offset_ms);
         let environment = Environment { clock: clock.clone(), rng: Arc::new(SystemRng::new()) };
-        let server = ReferenceServer::bind_with(settings, Arc::new(EchoWorld::default()), environment)?;
+        let server = ReferenceServer::bind_with(settings, self.world, environment)?;
         let (addr, game) = (server.addr(), server.game().clone());
         let lifecycle = Lifecycle::new();
         let (ended, outcome) = oneshot::channel();
@@ -220,6 +227,7 @@ impl TestServer {
             realm: None,
             wall_offset_ms: 0,
             drain_ms: 200,
+            world: Arc::new(EchoWorld::default()),
         }
     }
 

@@ -171,6 +171,17 @@ impl Store {
         row.map(|row| account(&row)).transpose()
     }
 
+    /// The account of a row.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn by_row(&self, row: AccountRow) -> Result<Option<Account>, StoreError> {
+        let sql =
+            "SELECT id, public_id, login, display_name, phc, state, created_ms FROM accounts WHERE id = $1";
+        let row = sqlx::query(sql).bind(row.raw()).fetch_optional(&self.readers).await?;
+        row.map(|row| account(&row)).transpose()
+    }
+
     /// Accounts in the order of their login names, from the first one after `after` on; at most
     /// [`PAGE_ACCOUNTS_MAX`].
     ///

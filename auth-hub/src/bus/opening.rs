@@ -213,7 +213,8 @@ impl Inlet {
             | ServerMessage::Joined { .. }
             | ServerMessage::Left { .. }
             | ServerMessage::RosterPage { .. }
-            | ServerMessage::Noticed { .. } => opened.purpose == Purpose::Events,
+            | ServerMessage::Noticed { .. }
+            | ServerMessage::Move(_) => opened.purpose == Purpose::Events,
         };
         let from = Sender { server, stream: opened.stream, key: opened.key };
         let messages: Vec<_> =

@@ -183,6 +183,12 @@ impl Fleet {
                 view.on_stamp(stamp, now);
                 view.room(now).into_iter().collect()
             }
+            ServerMessage::Move(asked) => {
+                if let Some(view) = self.current(&from.server, asked.stamp.boot) {
+                    view.on_stamp(&asked.stamp, now);
+                }
+                Vec::new()
+            }
             ServerMessage::RosterPage { stamp, request, page, pages, entries } => {
                 let Some(view) = self.current(&from.server, stamp.boot) else { return Vec::new() };
                 view.on_stamp(stamp, now);

@@ -311,33 +311,13 @@ impl DeskTask {
                 Effect::HasLeft { handover } => self.answer(handover, Ok(Answered::Left)),
                 Effect::SaveTicket(row) => self.save_ticket(row),
                 Effect::DropTickets(tickets) => self.drop_tickets(tickets),
-                Effect::FindPlayer { handover, account, realm } => {
-                    let store = self.parts.store.clone();
-                    self.look_up(None, async move {
-                        let player = store.player_in(account, &realm).await.inspect_err(|error| {
-                            warn!(target: "handover", handover_id = %handover, %error, "store.failed");
-                        });
-                        Input::Player { handover, account, realm, player: player.ok() }
-                    });
-                }
-                Effect::FindOwners(asked) => {
-                    let store = self.parts.store.clone();
-                    self.look_up(None, async move {
-                        let found = store.owners(&asked).await.inspect_err(|error| {
-                            warn!(target: "handover", %error, "store.failed");
-                        });
-                        Input::Owners { asked, found: found.ok() }
-                    });
-                }
+                Effect::FindPlayer { .. }
+                | Effect::FindOwners(_)
+                | Effect::FindMover { .. }
+                | Effect::StoreCeiling(_) => self.ask_store(effect),
                 Effect::StoreLastServer { player, server } => self.last_servers.note(player, server),
-                Effect::StoreCeiling(ceiling) => {
-                    let store = self.parts.store.clone();
-                    self.look_up(None, async move {
-                        let stored = store.raise_clock_ceiling(ceiling).await.inspect_err(|error| {
-                            warn!(target: "handover", %error, "store.failed");
-                        });
-                        Input::CeilingStored(stored.ok())
-                    });
+                Effect::MoveIgnored => {
+                    self.parts.meters.moves_ignored.inc();
                 }
                 Effect::GrantRoundTrip { ms } => {
                     let seconds = std::time::Duration::from_millis(ms).as_secs_f64();

@@ -35,6 +35,8 @@ pub struct Meters {
     pub orders_not_sent: Counter,
     /// Servers by how they stand.
     servers: Family<[(&'static str, &'static str); 1], Gauge>,
+    /// Moves of players that the asking server does not host.
+    pub moves_ignored: Counter,
 }
 
 impl Meters {
@@ -53,6 +55,7 @@ impl Meters {
             messages_unknown: Counter::default(),
             orders_not_sent: Counter::default(),
             servers: Family::default(),
+            moves_ignored: Counter::default(),
         };
         let m = meters.clone();
         registry.register("hub_grant_round_trip_seconds", "From a grant to its yes", m.grant_round_trip);
@@ -66,6 +69,11 @@ impl Meters {
         registry.register("hub_messages_unknown", "Messages of a newer kind, skipped", m.messages_unknown);
         registry.register("hub_orders_not_sent", "Orders the link did not take", m.orders_not_sent);
         registry.register("hub_servers", "Game servers by how they stand", m.servers);
+        registry.register(
+            "hub_moves_ignored",
+            "Moves asked by a server that does not host the player",
+            m.moves_ignored,
+        );
         meters
     }
 

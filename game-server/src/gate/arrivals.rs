@@ -124,6 +124,7 @@ impl Gate {
                 player: grant.player,
                 fence: grant.fence,
                 name: grant.name.clone(),
+                luggage: grant.luggage.clone(),
             }),
         });
         // Nothing older of this player may come alive behind the session that has just begun.

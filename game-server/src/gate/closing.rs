@@ -25,7 +25,7 @@ impl Gate {
         if let Some(drain) = &mut self.drain {
             drain.report.left += 1;
         }
-        self.freed(&live, now);
+        self.freed(slot, &live, now);
     }
 
     /// Takes the place of a session that did not leave in time.
@@ -36,10 +36,11 @@ impl Gate {
             drain.report.voided += 1;
         }
         self.out.push(Effect::Void { slot, player: live.player });
-        self.freed(&live, now);
+        self.freed(slot, &live, now);
     }
 
-    fn freed(&mut self, live: &Live, now: Now) {
+    fn freed(&mut self, slot: SlotId, live: &Live, now: Now) {
+        self.end_move(slot, Err(Code::ServerClosed));
         let entry = live.entry();
         self.send_change(|stamp| ServerMessage::Left { stamp, entry });
         self.on_gone(live.player, now);

@@ -23,6 +23,8 @@ pub(super) enum Due {
     ForgetFloor(PlayerId),
     /// A kicked session has had its time to save.
     Void(SlotId),
+    /// The hub has not answered a move.
+    AskToMove(SlotId),
     /// The drain's limit is near: kick who is left, to be voided then. Means nothing once the drain is over or another limit holds.
     DrainKick(Mono),
 }

@@ -24,6 +24,7 @@ pub(super) struct Held {
     pub(super) expires_at: UnixMs,
     /// It is over by then, however the wall clock steps.
     pub(super) bound: Mono,
+    luggage_bytes: usize,
 }
 
 /// A session that has been told to end.
@@ -73,6 +74,7 @@ pub(super) struct Ledger {
     live_by_hash: BTreeMap<TokenHash, SlotId>,
     places: BTreeMap<PlayerId, Place>,
     slots_made: u64,
+    luggage_bytes: usize,
 }
 
 fn count(n: usize) -> u32 {
@@ -91,6 +93,7 @@ impl Ledger {
             live_by_hash: BTreeMap::new(),
             places: BTreeMap::new(),
             slots_made: 0,
+            luggage_bytes: 0,
         }
     }
 
@@ -126,6 +129,11 @@ impl Ledger {
 
     pub(super) fn held_len(&self) -> usize {
         self.held.len()
+    }
+
+    /// What held grants bring along.
+    pub(super) fn luggage_bytes(&self) -> usize {
+        self.luggage_bytes
     }
 
     pub(super) fn held_hashes(&self) -> Vec<TokenHash> {
@@ -173,7 +181,9 @@ impl Ledger {
             fence: grant.fence,
             expires_at: grant.expires_at,
             bound,
+            luggage_bytes: grant.luggage.len(),
         };
+        self.luggage_bytes += held.luggage_bytes;
         self.places.entry(held.player).or_default().held.insert((held.fence, hash));
         self.digest.add(&held.entry(hash));
         self.held.insert(hash, held);
@@ -184,6 +194,7 @@ impl Ledger {
     /// Takes a held grant's place away.
     pub(super) fn release(&mut self, hash: TokenHash) -> Option<Held> {
         let held = self.held.remove(&hash)?;
+        self.luggage_bytes -= held.luggage_bytes;
         self.cache.take(hash);
         self.digest.remove(&held.entry(hash));
         if let Some(place) = self.places.get_mut(&held.player) {
@@ -208,6 +219,7 @@ impl Ledger {
         place.held.remove(&(held.fence, hash));
         place.live = Some(slot);
         self.held.remove(&hash);
+        self.luggage_bytes -= held.luggage_bytes;
         let Held { handover, player, fence, .. } = held;
         let live = Live { hash, handover, player, fence, kicked: None };
         self.digest.remove(&held.entry(hash));
@@ -261,6 +273,9 @@ impl Ledger {
             Occupancy { players: count(players.len()), held, parked, max_players: self.max_players };
         assert_eq!(players.len(), self.live.len(), "a player with two sessions");
         assert_eq!(self.live_by_hash.len(), self.live.len());
+        let luggage =
+            self.held.keys().filter_map(|hash| self.cache.peek(*hash)).map(|grant| grant.luggage.len());
+        assert_eq!(self.luggage_bytes, luggage.sum::<usize>(), "luggage");
         assert!(self.held.keys().all(|hash| self.cache.peek(*hash).is_some()), "held, but not in the cache");
         (digest, occupancy)
     }

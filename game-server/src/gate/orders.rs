@@ -52,6 +52,9 @@ impl Gate {
         if !self.ledger.has_room_for(grant.player) {
             return Some(Code::ServerFull);
         }
+        if self.ledger.luggage_bytes() + grant.luggage.len() > self.config.luggage_bytes_max {
+            return Some(Code::ServerOverloaded);
+        }
         let is_full =
             !self.marks.has_room(self.ledger.held_len()) || self.marks.may_be_unmarked(grant.expires_at, now);
         is_full.then_some(Code::ServerOverloaded)
@@ -102,7 +105,7 @@ impl Gate {
     /// Takes a held grant's place away and tells the hub and whoever waits.
     pub(super) fn close_held(&mut self, hash: TokenHash, code: Code, now: Now) {
         let Some(held) = self.ledger.release(hash) else { return };
-        let Held { handover, player, fence, expires_at, bound } = held;
+        let Held { handover, player, fence, expires_at, bound, .. } = held;
         self.deadlines.cancel_expiry(expires_at, bound, hash);
         self.close(hash, Closed::Refused(code), Some(handover), now);
         if code == Code::TokenExpired {
@@ -184,6 +187,7 @@ impl Gate {
         if let Some(live) = self.ledger.session(slot) {
             let (player, handover) = (live.player, live.handover);
             note!(self, info, "session.kicked", handover_id = %handover, player_id = %player, reason = %reason);
+            self.end_move_of_kicked(slot, reason);
             self.out.push(Effect::Kick { slot, player, reason, save_by });
         }
     }

@@ -5,6 +5,7 @@ mod closing;
 mod ends;
 mod grants;
 mod model;
+mod moves;
 mod status;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use shared_msgs::limits;
 use shared_msgs::messages::{
     End, Grant, HubMessage, Occupancy, Order, Profile, ServerMessage, ServerState, Stamp, Verdict,
 };
+use shared_msgs::moves::{Luggage, MoveTarget};
 use shared_msgs::rng::SeededRng;
 use shared_msgs::token::{Token, TokenTag};
 
@@ -87,6 +89,7 @@ impl Bench {
             max_players,
             parked_max: limits::PARKED_MIN,
             marks_max: limits::CLOSED_MARKS_MAX,
+            luggage_bytes_max: limits::LUGGAGE_BYTES_TOTAL_MAX,
             timing: Timing::default(),
         };
         change(&mut config);
@@ -105,6 +108,7 @@ impl Bench {
             fence: fence(n),
             expires_at,
             name: format!("p{who}"),
+            luggage: Luggage::default(),
         };
         Issued { token, grant }
     }

@@ -9,6 +9,7 @@ use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, Fence, HandoverId, PlayerId, ServerId};
 use shared_msgs::limits;
 use shared_msgs::messages::{HubMessage, Profile, ServerMessage, ServerState, Status};
+use shared_msgs::moves::{Luggage, MoveTarget};
 use shared_msgs::token::TokenTag;
 
 /// One client's request to be let in. Never used twice.
@@ -32,6 +33,15 @@ pub enum Input {
     Abandon(Ticket),
     /// A session is over. Harmless when the gate voided it already.
     Leave(SlotId),
+    /// The game wants a session moved. Gets exactly one answer, unless one is under way already.
+    Move {
+        /// Which.
+        slot: SlotId,
+        /// Where to.
+        target: MoveTarget,
+        /// For the next server.
+        luggage: Luggage,
+    },
     /// The hub speaks.
     Hub(HubMessage),
     /// The game says whether it takes players. During a drain that is only remembered: the hub alone takes a drain back.
@@ -93,6 +103,13 @@ pub enum Effect {
         /// When it is voided if it has not left.
         save_by: Mono,
     },
+    /// Tell the game whether a session moves. If it does, its kick follows.
+    Moved {
+        /// Which.
+        slot: SlotId,
+        /// Why it stays.
+        answer: Result<(), Code>,
+    },
     /// A session did not leave in time: it no longer holds a place, and what it saves from now on may fail by its fence.
     Void {
         /// Which.
@@ -134,6 +151,8 @@ pub struct Welcome {
     pub fence: Fence,
     /// What the player is called.
     pub name: String,
+    /// What it took along from the server that moved it here.
+    pub luggage: Luggage,
 }
 
 /// A client is not let in.
@@ -191,6 +210,8 @@ pub struct GateConfig {
     pub parked_max: u32,
     /// Held grants and closed marks together; [`limits::CLOSED_MARKS_MAX`] outside tests.
     pub marks_max: usize,
+    /// Luggage of held grants, and apart from that of moves under way; [`limits::LUGGAGE_BYTES_TOTAL_MAX`] outside tests.
+    pub luggage_bytes_max: usize,
     /// Default outside tests.
     pub timing: Timing,
 }

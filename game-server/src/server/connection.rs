@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame_io::{FrameReader, ReadError, close, write};
 use super::world::PlayerHandler;
-use crate::{GameServer, Hello, PlayerSlot, Progress};
+use crate::{GameServer, Hello, MoveError, Moving, PlayerSlot, Progress};
 
 /// What all connections share.
 #[derive(Clone)]
@@ -162,8 +162,14 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
 
     async fn play(&mut self, slot: &PlayerSlot) -> Result<Ended, Gone> {
         let mut notices = self.context.notices.subscribe();
+        let mut moving: Option<Moving> = None;
         loop {
             let frame = tokio::select! {
+                // One that moves hears so as its session's end.
+                stays = stays(&mut moving) => {
+                    write(&mut self.writer, &ServerFrame::App(format!("stays: {stays}").into_bytes())).await?;
+                    continue;
+                }
                 frame = self.reader.next() => frame?,
                 notice = notices.recv() => {
                     // Of too many at once it misses some; the sender lives as long as we do.
@@ -181,7 +187,10 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             };
             match frame {
                 ClientFrame::App(data) => {
-                    if let Some(reply) = self.context.handler.said(slot, &data) {
+                    if let Some(request) = self.context.handler.moves(slot, &data) {
+                        // Asked twice, the first one counts.
+                        moving.get_or_insert_with(|| slot.move_to(request));
+                    } else if let Some(reply) = self.context.handler.said(slot, &data) {
                         write(&mut self.writer, &ServerFrame::App(reply)).await?;
                     }
                 }
@@ -190,6 +199,18 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             }
         }
     }
+}
+
+/// Why the player stays; waits for ever while there is nothing to say.
+async fn stays(moving: &mut Option<Moving>) -> MoveError {
+    if let Some(asked) = moving
+        && let Err(error) = asked.await
+    {
+        *moving = None;
+        return error;
+    }
+    *moving = None;
+    std::future::pending().await
 }
 
 /// How a session ended, the client still being there.

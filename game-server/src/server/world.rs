@@ -1,4 +1,4 @@
-//! The smallest world: it echoes, and says who is here.
+//! The smallest world: it echoes, says who is here, and moves players who ask for it.
 //!
 //! Owns the list of who is in game. Knows no sockets and no tokens: it meets players with their slots in hand. A game puts its own
 //! [`PlayerHandler`] in its place.
@@ -8,10 +8,14 @@ use std::sync::{Mutex, PoisonError};
 
 use shared_msgs::limits;
 
-use crate::{PlayerSlot, SlotId};
+use crate::{MoveRequest, PlayerSlot, SlotId};
 
 /// Asks who is here.
 pub const WHO: &[u8] = b"who";
+/// Asks for a move: `move SERVER TEXT`, the text being the luggage; `move` alone goes anywhere else.
+pub const MOVE: &[u8] = b"move";
+/// Asks what the player brought along.
+pub const LUGGAGE: &[u8] = b"luggage";
 /// What fits a frame, its tag and length taken off.
 const REPLY_BYTES_MAX: usize = limits::FRAME_BYTES_MAX - 8;
 
@@ -21,6 +25,10 @@ pub trait PlayerHandler: Send + Sync + 'static {
     fn joined(&self, slot: &PlayerSlot);
     /// A player says something; what it is answered, if anything.
     fn said(&self, slot: &PlayerSlot, data: &[u8]) -> Option<Vec<u8>>;
+    /// Whether what a player says asks for another server; `said` does not hear it then. Moving is the game's to decide: this is where.
+    fn moves(&self, _slot: &PlayerSlot, _data: &[u8]) -> Option<MoveRequest> {
+        None
+    }
     /// A player is leaving, or has to: save now, with the slot's fence.
     fn leaving(&self, slot: &PlayerSlot);
 }
@@ -42,7 +50,21 @@ impl PlayerHandler for EchoWorld {
         self.with(|here| here.insert(slot.id(), slot.name().to_owned()));
     }
 
-    fn said(&self, _: &PlayerSlot, data: &[u8]) -> Option<Vec<u8>> {
+    fn moves(&self, _: &PlayerSlot, data: &[u8]) -> Option<MoveRequest> {
+        if data == MOVE {
+            return Some(MoveRequest::anywhere(Vec::new()));
+        }
+        let (command, rest) = std::str::from_utf8(data).ok()?.split_once(' ')?;
+        let (server, luggage) = rest.split_once(' ').unwrap_or((rest, ""));
+        let server = server.parse().ok().filter(|_| command.as_bytes() == MOVE)?;
+        Some(MoveRequest::to(server, luggage.into()))
+    }
+
+    fn said(&self, slot: &PlayerSlot, data: &[u8]) -> Option<Vec<u8>> {
+        if data == LUGGAGE {
+            let luggage = slot.luggage();
+            return Some(luggage[..luggage.len().min(REPLY_BYTES_MAX)].to_vec());
+        }
         if data != WHO {
             return Some(data.to_vec());
         }

@@ -15,6 +15,7 @@ use shared_msgs::messages::{
     End, Endpoint, EntryKind, Grant, HubMessage, Message, Occupancy, Order, ProbeEcho, Profile, RosterDigest,
     RosterEntry, ServerMessage, ServerState, SkewNotice, Stamp, Status, Verdict,
 };
+use shared_msgs::moves::{Luggage, Move, MoveAnswer, MoveTarget};
 use shared_msgs::rng::Rng;
 use shared_msgs::token::{Token, TokenTag};
 use shared_msgs::topics::Topic;
@@ -40,6 +41,7 @@ names! { name_of_server_message, SERVER_MESSAGES, ServerMessage,
     ServerMessage::Left { .. } => "server-left",
     ServerMessage::RosterPage { .. } => "server-roster-page",
     ServerMessage::Noticed { .. } => "server-noticed",
+    ServerMessage::Move(_) => "server-move",
 }
 
 names! { name_of_hub_message, HUB_MESSAGES, HubMessage,
@@ -51,6 +53,7 @@ names! { name_of_hub_message, HUB_MESSAGES, HubMessage,
     HubMessage::Order { order: Order::Superseded { .. }, .. } => "hub-order-superseded",
     HubMessage::Order { order: Order::Undrain, .. } => "hub-order-undrain",
     HubMessage::Order { order: Order::Notice { .. }, .. } => "hub-order-notice",
+    HubMessage::Order { order: Order::MoveAnswer(_), .. } => "hub-order-move-answer",
 }
 
 names! { name_of_skew_notice, SKEW_NOTICES, SkewNotice,
@@ -129,6 +132,10 @@ fn entry(kind: EntryKind) -> RosterEntry {
     RosterEntry { hash: token().1, player: PLAYER, fence: FENCE, kind }
 }
 
+fn luggage() -> Luggage {
+    b"hat".to_vec().into()
+}
+
 pub(crate) fn server_messages() -> Vec<ServerMessage> {
     let mut digest = RosterDigest::default();
     digest.add(&entry(EntryKind::Live));
@@ -170,6 +177,15 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Left { stamp: stamp(true), entry: entry(EntryKind::Live) },
         ServerMessage::RosterPage { stamp: stamp(false), request: 5, page: 0, pages: 1, entries: page },
         ServerMessage::Noticed { stamp: stamp(false), id: NOTICE },
+        ServerMessage::Move(Box::new(Move {
+            stamp: stamp(false),
+            request: 6,
+            player: PLAYER,
+            fence: FENCE,
+            target: MoveTarget::Regions(vec!["eu".into()]),
+            luggage: luggage(),
+            within_ms: 14_000,
+        })),
     ]
 }
 
@@ -181,6 +197,7 @@ pub(crate) fn hub_messages() -> Vec<HubMessage> {
         fence: FENCE,
         expires_at: EXPIRY,
         name: "Ada".into(),
+        luggage: luggage(),
     };
     let end = End {
         player: PLAYER,
@@ -198,6 +215,7 @@ pub(crate) fn hub_messages() -> Vec<HubMessage> {
         Order::Superseded { by: NEWER_BOOT },
         Order::Undrain,
         Order::Notice { id: NOTICE, text: "Restart at ten.".into() },
+        Order::MoveAnswer(MoveAnswer { request: 6, player: PLAYER, code: Some(Code::AllServersFull) }),
     ]
     .map(|order| HubMessage::Order { boot: BOOT, order })
     .into()

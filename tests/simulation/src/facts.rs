@@ -268,5 +268,8 @@ fn say(message: &ServerMessage) -> String {
             format!("roster {page}/{pages} of {} rev={}", entries.len(), stamp.rev)
         }
         ServerMessage::Noticed { id, .. } => format!("noticed {id}"),
+        ServerMessage::Move(asked) => {
+            format!("move request={} player={}", asked.request, short(&asked.player.0))
+        }
     }
 }

@@ -182,10 +182,13 @@ impl World {
                 }
                 Effect::StoreLastServer { player, server } => self.store.note_last_server(player, server),
                 Effect::FindOwners(asked) => self.ask_store(id, Question::Owners(asked)),
+                // No server of a simulated fleet asks for a move.
+                Effect::FindMover { mover, .. } => self.hub_input(id, Input::Mover { mover, found: None }),
                 Effect::StoreCeiling(ceiling) => self.ask_store(id, Question::Ceiling(ceiling)),
                 Effect::Resent => self.state(&Fact::Fault { what: "re-sent by", node: Some(id) }),
                 Effect::Queued { .. }
                 | Effect::HasLeft { .. }
+                | Effect::MoveIgnored
                 | Effect::SaveTicket(_)
                 | Effect::DropTickets(_)
                 | Effect::GrantRoundTrip { .. }

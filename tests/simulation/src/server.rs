@@ -74,6 +74,7 @@ impl World {
             max_players: plan.max_players,
             parked_max: plan.parked_max,
             marks_max: limits::CLOSED_MARKS_MAX,
+            luggage_bytes_max: limits::LUGGAGE_BYTES_TOTAL_MAX,
             timing: Timing::default(),
         };
         let server = Server {
@@ -240,7 +241,7 @@ impl World {
                     self.tell(attempt, Told::Over);
                 }
             }
-            Effect::Draining { .. } | Effect::Undrained | Effect::Notice { .. } => {}
+            Effect::Draining { .. } | Effect::Undrained | Effect::Notice { .. } | Effect::Moved { .. } => {}
             Effect::Drained(_) => self.after(self.dice.below(200), Event::Exit(id)),
             Effect::Superseded { .. } => {
                 self.state(&Fact::Fault { what: "superseded", node: Some(id) });

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use hub_tests::client::{ClientError, GameClient, HubClient, LoggedIn, Outcome};
+use shared_msgs::codes::Code;
 use shared_msgs::frames::{ClientFrame, ServerFrame};
 use shared_msgs::net::tls::{ClientTls, ClientTlsFiles};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -29,7 +30,7 @@ enum Command {
     Register(Who),
     /// Log in and show where to go
     Login(Who),
-    /// Log in, connect, and talk to the game: `who` lists who is here, anything else is echoed
+    /// Log in, connect, and talk to the game: `who` lists who is here, `move SERVER TEXT` moves to another server with some luggage, `luggage` shows what came along, anything else is echoed
     Play(Who),
 }
 
@@ -119,53 +120,87 @@ async fn login(who: &Who, steps: &mut Steps) -> anyhow::Result<LoggedIn> {
     Ok(login)
 }
 
+/// Where the player types.
+type Lines = tokio::io::Lines<BufReader<tokio::io::Stdin>>;
+
 async fn play(who: Who) -> anyhow::Result<ExitCode> {
     let mut steps = Steps::start();
     let login = login(&who, &mut steps).await?;
-    let ticket = login.handover.ok_or(ClientError::NoEndpoint)?;
-    let mut game = GameClient::go(&ticket, who.trust()?.as_ref()).await?;
-    game.say_hello(&ticket.token).await?;
-    steps.step("connected, said hello")?;
-    let outcome = game.outcome().await?;
-    let waited = if game.delayed { "delayed, then " } else { "" };
-    steps.step(&format!("{waited}{outcome}"))?;
-    if let Outcome::Refused { .. } = outcome {
-        return Ok(ExitCode::from(EXIT_REFUSED));
+    let mut ticket = login.handover.ok_or(ClientError::NoEndpoint)?;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        let mut game = GameClient::go(&ticket, who.trust()?.as_ref()).await?;
+        game.say_hello(&ticket.token).await?;
+        steps.step("connected, said hello")?;
+        let outcome = game.outcome().await?;
+        let waited = if game.delayed { "delayed, then " } else { "" };
+        steps.step(&format!("{waited}{outcome}"))?;
+        if let Outcome::Refused { .. } = outcome {
+            return Ok(ExitCode::from(EXIT_REFUSED));
+        }
+        match talk(&mut game, &mut lines, &mut steps).await? {
+            Heard::Moved => ticket = who.client()?.handover(&login.access_token, None).await?,
+            Heard::Over => return Ok(ExitCode::from(EXIT_REFUSED)),
+            Heard::Answer | Heard::Else => return Ok(ExitCode::SUCCESS),
+        }
+        steps.step(&format!("the hub sends us to {} (handover {})", ticket.server.id, ticket.handover_id))?;
     }
-    talk(&mut game, &mut steps).await
+}
+
+/// What a frame of the game means to us.
+#[derive(PartialEq, Eq)]
+enum Heard {
+    Answer,
+    Else,
+    /// The session ended, and the next handover leads on.
+    Moved,
+    /// The session ended.
+    Over,
+}
+
+fn hear(frame: ServerFrame, steps: &mut Steps) -> std::io::Result<Heard> {
+    Ok(match frame {
+        ServerFrame::Refused { code, .. } => {
+            steps.step(&format!("the session ended: {code}"))?;
+            if code == Code::Moved.as_str() { Heard::Moved } else { Heard::Over }
+        }
+        ServerFrame::Ending { code, save_within_ms } => {
+            steps.step(&format!("the session ends within {save_within_ms} ms: {code}"))?;
+            Heard::Else
+        }
+        ServerFrame::App(said) => {
+            steps.step(&String::from_utf8_lossy(&said))?;
+            Heard::Answer
+        }
+        ServerFrame::Notice { text } => {
+            steps.step(&format!("notice: {text}"))?;
+            Heard::Else
+        }
+        ServerFrame::Welcome { .. } | ServerFrame::Delayed { .. } => Heard::Else,
+    })
 }
 
 /// Lines of standard input go to the game until it, or the session, ends.
-async fn talk(game: &mut GameClient, steps: &mut Steps) -> anyhow::Result<ExitCode> {
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+async fn talk(game: &mut GameClient, lines: &mut Lines, steps: &mut Steps) -> anyhow::Result<Heard> {
     loop {
         let line = tokio::select! {
             line = lines.next_line() => line?,
-            frame = game.read() => match frame? {
-                ServerFrame::Refused { code, .. } => {
-                    steps.step(&format!("the session ended: {code}"))?;
-                    return Ok(ExitCode::from(EXIT_REFUSED));
-                }
-                ServerFrame::Ending { code, save_within_ms } => {
-                    steps.step(&format!("the session ends within {save_within_ms} ms: {code}"))?;
-                    continue;
-                }
-                ServerFrame::App(said) => {
-                    steps.step(&String::from_utf8_lossy(&said))?;
-                    continue;
-                }
-                ServerFrame::Notice { text } => {
-                    steps.step(&format!("notice: {text}"))?;
-                    continue;
-                }
-                ServerFrame::Welcome { .. } | ServerFrame::Delayed { .. } => continue,
+            frame = game.read() => match hear(frame?, steps)? {
+                Heard::Answer | Heard::Else => continue,
+                end => return Ok(end),
             },
         };
         let Some(line) = line else { break };
-        let answer = game.ask(line.as_bytes()).await?;
-        steps.step(&String::from_utf8_lossy(&answer))?;
+        game.send(&ClientFrame::App(line.into_bytes())).await?;
+        loop {
+            match hear(game.next().await?, steps)? {
+                Heard::Else => {}
+                Heard::Answer => break,
+                end => return Ok(end),
+            }
+        }
     }
     game.send(&ClientFrame::Leave).await?;
     steps.step("left")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Heard::Else)
 }

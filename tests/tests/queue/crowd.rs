@@ -57,7 +57,8 @@ async fn ten_thousand_tickets_have_one_place_in_line_each() -> anyhow::Result<()
         ("AUTH_HUB__QUEUE__ABANDON_AFTER_S", "3600"),
     ];
     let hub = site.hub(&settings).await?;
-    let _server = site.server("alpha", &hub.mqtt.to_string(), &[("GAME_SERVER__GAME__MAX_PLAYERS", "1")]).await?;
+    let _server =
+        site.server("alpha", &hub.mqtt.to_string(), &[("GAME_SERVER__GAME__MAX_PLAYERS", "1")]).await?;
     let client = HubClient::new(format!("http://{}", hub.http))?;
     client.register("first", PASSWORD).await?;
     let first = client.login("first", PASSWORD, None).await?;

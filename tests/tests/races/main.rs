@@ -7,6 +7,7 @@ mod duplicates;
 mod envelopes;
 mod fleet;
 mod grants;
+mod moves;
 mod operators;
 mod overload;
 mod repeats;

@@ -67,6 +67,7 @@ impl Core {
             hold_until,
             ticket,
             stage: Stage::InLine,
+            carries: None,
         };
         self.asked += 1;
         self.running.insert(id, handover);
@@ -114,10 +115,13 @@ impl Core {
             }
             Err(why) => step!(info, self, now, id, None, Some(why.code()), "handover.refused"),
         }
-        let answer = answer.map_err(|why| Refused { handover: id, why });
-        if let Some(ticket) = handover.ticket {
-            self.conclude(ticket, answer, now, fx);
+        let refused = |why| Refused { handover: id, why };
+        if handover.carries.is_some() {
+            self.settle_move(id, handover, answer, now, fx);
+        } else if let Some(ticket) = handover.ticket {
+            self.conclude(ticket, answer.map_err(refused), now, fx);
         } else {
+            let answer = answer.map_err(refused);
             if answer.is_ok() {
                 self.forget_ticket(handover.request.account, now, fx);
             }

@@ -61,6 +61,7 @@ impl Core {
             }
             ServerMessage::Left { entry, .. } => self.on_left(&from.server, entry, now),
             ServerMessage::Noticed { stamp, id } => self.on_noticed(&from.server, stamp.boot, *id),
+            ServerMessage::Move(asked) => self.on_move(from, asked, now, fx),
             _ => {}
         }
         self.on_news(news, now, fx);

@@ -4,13 +4,16 @@
 //! yes comes in → older sessions are ended → the client is answered. A no, a will, a lease end or a new boot sends it to the next server.
 //!
 //! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot and `slots` for whom one is kept; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account; `wishes` and `orders` do what operators ask; `pressed` has requests
-//! wait for overloaded servers; `sticky` knows where players were; `duplicate` refuses second logins.
+//! wait for overloaded servers; `sticky` knows where players were; `duplicate` refuses second logins;
+//! `moves` and `prepared` are about players that a game server moves.
 
 mod clients;
 mod duplicate;
 mod hear;
+mod moves;
 mod orders;
 mod place;
+mod prepared;
 mod pressed;
 mod queue;
 mod settle;
@@ -33,6 +36,7 @@ use shared_msgs::rng::Rng;
 use shared_msgs::token::Token;
 
 pub use duplicate::Duplicate;
+pub use moves::{MoveKey, Mover};
 pub use types::{Effect, Input};
 
 use queue::{Asker, Tickets};
@@ -64,6 +68,7 @@ enum Alarm {
     Poll(TicketId),
     Wish(ServerId),
     Notice(ServerId, u64),
+    Prepared(AccountRow),
     Prune,
 }
 
@@ -119,6 +124,8 @@ struct Handover {
     /// Whose turn has come: its place is on the server that keeps a slot for it.
     ticket: Option<TicketId>,
     stage: Stage,
+    /// No client waits: a game server moves its player.
+    carries: Option<Box<moves::Carried>>,
 }
 
 /// What operators decide.
@@ -157,6 +164,7 @@ pub struct Core {
     /// Set when the link first comes up.
     cold_until: Option<Mono>,
     queue: Tickets,
+    moves: moves::Moves,
     timers: Timers<Alarm>,
 }
 
@@ -193,6 +201,7 @@ impl Core {
             asked: 0,
             cold_until: None,
             queue: Tickets::new(settings.queue),
+            moves: moves::Moves::default(),
             timers,
         }
     }
@@ -209,6 +218,7 @@ impl Core {
             }
             Input::Owners { asked, found } => self.on_owners(&asked, found, now, &mut fx),
             Input::Message { from, message } => self.on_message(&from, &message, now, &mut fx),
+            Input::Mover { mover, found } => self.on_mover(mover, found, now, &mut fx),
             Input::LinkUp => self.on_link_up(now, &mut fx),
             Input::Barred { handover, account, why } => {
                 self.on_barred(handover, account, why, now, &mut fx);
@@ -245,6 +255,7 @@ impl Core {
                 Alarm::Poll(ticket) => self.answer_poll(ticket, now, &mut fx),
                 Alarm::Wish(server) => self.send_wish(&server, now, &mut fx),
                 Alarm::Notice(server, id) => self.send_notice(&(server, id), now, &mut fx),
+                Alarm::Prepared(account) => self.expire_prepared(account, now, &mut fx),
                 Alarm::Prune => self.prune(now, &mut fx),
             }
         }
@@ -306,6 +317,7 @@ impl Core {
         self.timers.set(Alarm::Prune, now.mono + PRUNE_EVERY);
         self.queue.prune(now, fx);
         self.floors.prune(now.mono);
+        self.moves.prune(now);
         let (lines, fleet, queue) = (&self.lines, &self.fleet, &self.queue);
         self.ends.prune(now.mono, |(server, player), hash| {
             fleet.get(server).is_some_and(|view| view.roster.has(*player, *hash))

@@ -28,12 +28,15 @@ pub(super) fn has_labels(request: &HandoverRequest, view: &ServerView) -> bool {
 impl Core {
     /// Finds the handover a server, or says why there is none.
     pub(super) fn place(&mut self, id: HandoverId, now: Now, fx: &mut Vec<Effect>) {
+        if self.ends_without_placing(id, now, fx) {
+            return;
+        }
         self.wait_no_longer(id);
         let Some(handover) = self.running.get(&id) else { return };
         if let Some(ticket) = handover.ticket {
             return self.place_ticket(id, ticket, now, fx);
         }
-        if self.is_duplicate(handover, now) {
+        if handover.carries.is_none() && self.is_duplicate(handover, now) {
             return self.answer(id, Err(NoPlace::DuplicateLogin), now, fx);
         }
         if handover.request.party.is_some() {
@@ -52,7 +55,9 @@ impl Core {
             }
             Choice::None => {
                 let why = self.why_not(handover, now);
-                if matches!(why, NoPlace::AllServersFull | NoPlace::ServerFull) {
+                // A player that a game server moves keeps playing where it is.
+                if matches!(why, NoPlace::AllServersFull | NoPlace::ServerFull) && handover.carries.is_none()
+                {
                     return self.enqueue(id, why, now, fx);
                 }
                 return self.answer(id, Err(why), now, fx);
@@ -88,7 +93,8 @@ impl Core {
 
     /// Until when this handover waits for a cold hub's fleet to come back.
     pub(super) fn hold_until(&self, handover: &Handover) -> Mono {
-        self.cold_until.map_or(handover.hold_until, |until| until.min(handover.hold_until))
+        let cold_until = self.cold_until.map_or(handover.hold_until, |until| until.min(handover.hold_until));
+        Self::move_holds_until(handover).unwrap_or(cold_until)
     }
 
     fn best_server(&self, handover: &Handover, now: Now) -> Choice {
@@ -230,7 +236,8 @@ impl Core {
         let expires_at = now.unix + limits::TOKEN_LIFE;
         let (token, hash) = TokenTag::new(&key, server, view.boot).mint(expires_at, &*self.rng);
         let name = handover.request.name.clone();
-        let grant = Grant { handover: id, hash, player, fence, expires_at, name };
+        let luggage = handover.carries.as_ref().map(|carried| carried.luggage.clone()).unwrap_or_default();
+        let grant = Grant { handover: id, hash, player, fence, expires_at, name, luggage };
         let attempt = Attempt {
             server: server.clone(),
             boot: view.boot,

@@ -54,6 +54,9 @@ impl Core {
                 {
                     attempt.yes_at.get_or_insert(now.mono);
                 }
+                if is_current {
+                    self.tell_of_yes(id, now, fx);
+                }
                 let of_current = self.running.get(&id).filter(|_| is_current).map(|h| h.request.account);
                 if let Some(account) = of_current.or_else(|| self.people.owner(player)) {
                     self.keep_single(account, now, fx);
@@ -68,6 +71,7 @@ impl Core {
                 if is_no || (was_held && !self.journal.ends_with(id, "grant.refused")) {
                     step!(info, self, now, id, Some(server), Some(code.as_str()), "grant.refused");
                 }
+                self.on_prepared_refused(hash, code, now, fx);
                 if is_no {
                     fx.push(Effect::GrantRefused);
                 }
@@ -129,6 +133,7 @@ impl Core {
             self.cancel_attempt(id, now, fx);
             self.try_next(id, now, fx);
         }
+        self.leave_prepared(server, now, fx);
     }
 
     /// Whatever lived on the old boot is gone, and its grants with it.
@@ -148,6 +153,7 @@ impl Core {
                 self.try_next(id, now, fx);
             }
         }
+        self.on_new_boot_of_prepared(server, now, fx);
         self.advance_all_waiting_for_ends(now, fx);
     }
 
@@ -175,7 +181,7 @@ impl Core {
         };
         let at = match attempt.yes_at {
             Some(yes_at) => yes_at + limits::LEASE,
-            None if self.has_older(handover.request.account, attempt.fence) => {
+            None if handover.carries.is_some() || self.has_older(handover.request.account, attempt.fence) => {
                 attempt.sent_at + limits::LEASE
             }
             None => attempt.sent_at + limits::CONFIRM_WAIT,
@@ -215,7 +221,8 @@ impl Core {
                 is_late || now.mono >= yes_at + limits::LEASE || !self.waits_for_ends(account, now)
             }
             None => {
-                now.mono >= attempt.sent_at + limits::CONFIRM_WAIT
+                handover.carries.is_none()
+                    && now.mono >= attempt.sent_at + limits::CONFIRM_WAIT
                     && !is_late
                     && !self.has_older(account, attempt.fence)
             }

@@ -69,7 +69,7 @@ impl Core {
     }
 
     /// The account's handover that has a grant out.
-    fn granting(&self, account: AccountRow) -> Option<HandoverId> {
+    pub(super) fn granting(&self, account: AccountRow) -> Option<HandoverId> {
         let id = self.lines.get(&account)?.front()?;
         self.attempt(id).map(|_| *id)
     }
@@ -121,6 +121,7 @@ impl Core {
         now: Now,
         fx: &mut Vec<Effect>,
     ) -> Vec<ServerId> {
+        self.outdate_prepared(account, newest, reason, now);
         let entries = self.entries(account, now);
         let by = entries.iter().find(|(_, entry)| entry.fence == newest).map(|(_, entry)| entry.hash);
         let by = by.and_then(|hash| self.journal.handover_of(&hash));
@@ -157,6 +158,8 @@ impl Core {
                 self.timers.cancel(&Alarm::Grant(*hash));
             }
             let hashes = hashes.into_iter().map(|hash| (hash, until)).collect();
+            let reason =
+                if reason == Code::Superseded { self.reason_to_end(account, &key, newest) } else { reason };
             let debt = Debt { key: key.clone(), boot, account, below: newest, hashes, reason };
             if self.ends.owe(debt) {
                 self.send_end(&key, false, now, fx);

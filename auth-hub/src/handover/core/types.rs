@@ -5,6 +5,7 @@ use std::time::Duration;
 use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId};
 use shared_msgs::messages::ServerMessage;
 
+use super::moves::{MoveKey, Mover};
 use crate::accounts::{AccountRow, PlayerRow};
 use crate::fleet::{Addressed, Sender};
 use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
@@ -48,6 +49,13 @@ pub enum Input {
         asked: Vec<PlayerId>,
         /// Those it knows; `None` when it could not say.
         found: Option<Vec<PlayerRow>>,
+    },
+    /// The store's answer to [`Effect::FindMover`].
+    Mover {
+        /// As asked.
+        mover: MoveKey,
+        /// `None` when it could not say.
+        found: Option<Mover>,
     },
     /// A message that opened.
     Message {
@@ -148,6 +156,15 @@ pub enum Effect {
     },
     /// Whose are these?
     FindOwners(Vec<PlayerId>),
+    /// Who is the player that a game server moves, and may it play?
+    FindMover {
+        /// For which move the answer is.
+        mover: MoveKey,
+        /// Whose.
+        account: AccountRow,
+    },
+    /// A game server asked to move whom it does not host.
+    MoveIgnored,
     /// Store this clock ceiling.
     StoreCeiling(u64),
     /// A grant was answered with yes.

@@ -75,6 +75,8 @@ impl Core {
             }));
             self.answer(*id, Err(why), now, &mut fx);
         }
+        taken.extend(self.prepared_token(account));
+        self.bar_moves(account, reason, now, &mut fx);
         let tickets = self.bar_ticket(account, why, now, &mut fx);
         let servers = self.end_below(account, below, reason, taken, now, &mut fx);
         fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));

@@ -8,11 +8,55 @@ use shared_msgs::ids::HandoverId;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, info, info_span, warn};
 
-use super::{Client, DeskTask, Input, LookedUp};
-use crate::accounts::{AccountRow, PlayerRow};
+use super::{Client, DeskTask, Effect, Input, LookedUp};
+use crate::accounts::{AccountRow, AccountState, PlayerRow, Store, StoreError};
+use crate::handover::core::Mover;
 use crate::handover::{NoPlace, Refused};
 
 impl DeskTask {
+    /// Asks what the core wants to know of the store, or stores what it must.
+    pub(super) fn ask_store(&self, effect: Effect) {
+        match effect {
+            Effect::FindPlayer { handover, account, realm } => {
+                let store = self.parts.store.clone();
+                self.look_up(None, async move {
+                    let player = store.player_in(account, &realm).await.inspect_err(|error| {
+                        warn!(target: "handover", handover_id = %handover, %error, "store.failed");
+                    });
+                    Input::Player { handover, account, realm, player: player.ok() }
+                });
+            }
+            Effect::FindOwners(asked) => {
+                let store = self.parts.store.clone();
+                self.look_up(None, async move {
+                    let found = store.owners(&asked).await.inspect_err(|error| {
+                        warn!(target: "handover", %error, "store.failed");
+                    });
+                    Input::Owners { asked, found: found.ok() }
+                });
+            }
+            Effect::FindMover { mover, account } => {
+                let store = self.parts.store.clone();
+                self.look_up(None, async move {
+                    let found = find_mover(&store, account).await.inspect_err(|error| {
+                        warn!(target: "handover", %error, "store.failed");
+                    });
+                    Input::Mover { mover, found: found.ok() }
+                });
+            }
+            Effect::StoreCeiling(ceiling) => {
+                let store = self.parts.store.clone();
+                self.look_up(None, async move {
+                    let stored = store.raise_clock_ceiling(ceiling).await.inspect_err(|error| {
+                        warn!(target: "handover", %error, "store.failed");
+                    });
+                    Input::CeilingStored(stored.ok())
+                });
+            }
+            _ => {}
+        }
+    }
+
     /// Asks the core a client's question, with the players of its account.
     pub(super) fn with_players(
         &mut self,
@@ -71,4 +115,12 @@ impl DeskTask {
         };
         self.parts.tasks.spawn(ask.instrument(info_span!("lookup")));
     }
+}
+
+/// Who is to move. What the account may do is read anew, as for every handover.
+pub(super) async fn find_mover(store: &Store, account: AccountRow) -> Result<Mover, StoreError> {
+    let found = store.by_row(account).await?.ok_or(StoreError::UnknownAccount)?;
+    let players = store.players_of(account).await?;
+    let may_play = found.state == AccountState::Active;
+    Ok(Mover { name: found.display_name.to_string(), may_play, players })
 }

@@ -15,8 +15,8 @@ fn a_client_after_its_grant_is_in_at_once() {
     else {
         panic!("{out:?}")
     };
-    let Grant { handover, player, fence, name, .. } = issued.grant;
-    assert_eq!(welcome, &Welcome { slot: welcome.slot, handover, player, fence, name });
+    let Grant { handover, player, fence, name, luggage, .. } = issued.grant;
+    assert_eq!(welcome, &Welcome { slot: welcome.slot, handover, player, fence, name, luggage });
     assert!(!out.iter().any(|e| matches!(e, Effect::Delayed { .. })));
     assert_eq!(occupied(&bench), (1, 0, 0));
     assert_eq!(bench.gate.deadlines.len(), 1, "its mark's: a grant that was used expires no more");

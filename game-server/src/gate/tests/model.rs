@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use shared_msgs::moves::MoveAnswer;
+
 use super::*;
 
 const TOKENS: usize = 10;
@@ -25,6 +27,9 @@ enum Step {
     Skew(i64),
     Drain(u64),
     Superseded,
+    Move(usize, bool),
+    MoveAnswer(u64, bool),
+    LinkUp,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -40,6 +45,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (-30_000..=30_000_i64).prop_map(Step::Skew),
         1 => (0..20_000_u64).prop_map(Step::Drain),
         1 => Just(Step::Superseded),
+        8 => (0..8_usize, any::<bool>()).prop_map(|(n, big)| Step::Move(n, big)),
+        6 => (0..10_u64, any::<bool>()).prop_map(|(request, yes)| Step::MoveAnswer(request, yes)),
+        2 => Just(Step::LinkUp),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -63,6 +71,8 @@ struct Model {
     /// How long the last `end` keeps each player's floor: from its receipt, not from its answer.
     floor_until: BTreeMap<PlayerId, Mono>,
     kicked: BTreeSet<SlotId>,
+    /// Moves asked and not answered, each with its deadline.
+    moving: BTreeMap<SlotId, Mono>,
     max_players: u32,
 }
 
@@ -71,6 +81,7 @@ impl Model {
         let bench = Bench::with(max_players, |config| {
             config.parked_max = parked_max;
             config.marks_max = marks_max;
+            config.luggage_bytes_max = 10;
         });
         let issued = (0..TOKENS as u64).map(|n| {
             let mut issued = bench.issue(u8::try_from(n).unwrap() % PLAYERS, n + 1);
@@ -93,6 +104,7 @@ impl Model {
             floors: BTreeMap::new(),
             floor_until: BTreeMap::new(),
             kicked: BTreeSet::new(),
+            moving: BTreeMap::new(),
             max_players,
             bench,
         }
@@ -153,6 +165,19 @@ impl Model {
             }
             Step::Drain(within) => self.bench.handle(Input::Drain { within: Some(ms(within)) }),
             Step::Superseded => self.bench.order(Order::Superseded { by: BootId { random: 9, ..BOOT } }),
+            Step::Move(n, big) => {
+                let Some(slot) = self.live.keys().nth(n).copied() else { return };
+                self.moving.entry(slot).or_insert(self.bench.now.mono + limits::LOGIN_DEADLINE);
+                let luggage = vec![0; if big { 9 } else { 2 }].into();
+                self.bench.handle(Input::Move { slot, target: MoveTarget::Anywhere, luggage })
+            }
+            Step::MoveAnswer(request, yes) => {
+                let live = self.live.values().map(|(player, _)| *player).collect::<Vec<_>>();
+                let code = (!yes).then_some(Code::AllServersFull);
+                let answers = live.into_iter().map(|player| MoveAnswer { request, player, code });
+                answers.flat_map(|answer| self.bench.order(Order::MoveAnswer(answer))).collect()
+            }
+            Step::LinkUp => self.bench.handle(Input::Link { up: true }),
             Step::Grant(_) => return,
         };
         self.observe(&out);
@@ -192,6 +217,14 @@ impl Model {
                 Effect::Void { slot, .. } => {
                     assert!(self.live.remove(slot).is_some(), "voided what had left");
                 }
+                Effect::Moved { slot, .. } => {
+                    assert!(self.moving.remove(slot).is_some(), "answered what was not asked");
+                }
+                Effect::Send(ServerMessage::Move(asked)) => {
+                    let session = (asked.player, asked.fence);
+                    assert!(self.live.values().any(|live| *live == session), "moves who is not here");
+                    assert!(Duration::from_millis(asked.within_ms.into()) < limits::LOGIN_DEADLINE);
+                }
                 Effect::Send(ServerMessage::Ended { player, below, hashes, .. }) => {
                     let older = self.live.values().any(|(who, fence)| who == player && fence < below);
                     assert!(!older, "answered too early");
@@ -214,6 +247,9 @@ impl Model {
         for (ticket, (_, deadline)) in &self.waiting {
             assert!(*deadline > now.mono, "ticket {ticket} got no verdict by its deadline");
         }
+        assert!(self.moving.values().all(|deadline| *deadline > now.mono), "a move without an answer");
+        assert!(self.moving.keys().all(|slot| self.live.contains_key(slot)), "moves who has left");
+        assert_eq!(self.bench.gate.moves.len(), self.moving.len());
         let tokens: BTreeSet<_> = self.waiting.values().map(|(n, _)| n).collect();
         assert_eq!(tokens.len(), self.waiting.len(), "two clients wait with one token");
         assert_eq!(self.bench.gate.occupancy().parked as usize, self.waiting.len());

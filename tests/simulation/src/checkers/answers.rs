@@ -59,7 +59,10 @@ impl AnsweredOnceClear {
                 let floor = self.floors.entry((node, server.clone(), stamp.boot, *player)).or_insert(*below);
                 *floor = (*floor).max(*below);
             }
-            ServerMessage::Status(_) | ServerMessage::Gone { .. } | ServerMessage::Noticed { .. } => {}
+            ServerMessage::Status(_)
+            | ServerMessage::Gone { .. }
+            | ServerMessage::Noticed { .. }
+            | ServerMessage::Move(_) => {}
         }
     }
 

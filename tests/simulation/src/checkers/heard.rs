@@ -21,6 +21,7 @@ pub(super) fn stamp_of(message: &ServerMessage) -> Option<&Stamp> {
     match message {
         ServerMessage::Status(status) => Some(&status.stamp),
         ServerMessage::Gone { .. } => None,
+        ServerMessage::Move(asked) => Some(&asked.stamp),
         ServerMessage::GrantReply { stamp, .. }
         | ServerMessage::Ended { stamp, .. }
         | ServerMessage::Joined { stamp, .. }
@@ -67,7 +68,10 @@ impl Door {
                     (self.rev, self.awaits, self.is_known) = (stamp.rev, false, true);
                 }
             }
-            ServerMessage::Ended { .. } | ServerMessage::Gone { .. } | ServerMessage::Noticed { .. } => {}
+            ServerMessage::Ended { .. }
+            | ServerMessage::Gone { .. }
+            | ServerMessage::Noticed { .. }
+            | ServerMessage::Move(_) => {}
         }
     }
 

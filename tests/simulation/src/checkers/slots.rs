@@ -122,7 +122,10 @@ impl Promises {
                 }
             }
             ServerMessage::Ended { hashes, .. } => self.open.retain(|hash, _| !hashes.contains(hash)),
-            ServerMessage::Status(_) | ServerMessage::Gone { .. } | ServerMessage::Noticed { .. } => {}
+            ServerMessage::Status(_)
+            | ServerMessage::Gone { .. }
+            | ServerMessage::Noticed { .. }
+            | ServerMessage::Move(_) => {}
         }
     }
 

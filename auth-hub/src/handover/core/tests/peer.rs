@@ -12,6 +12,8 @@ use shared_msgs::messages::{
     ServerMessage, ServerState, Stamp, Status, Verdict,
 };
 
+use shared_msgs::moves::MoveAnswer;
+
 use crate::fleet::Sender;
 
 /// What became of a hash.
@@ -54,6 +56,7 @@ pub(super) struct Peer {
     pub(super) notices: Vec<(u64, String)>,
     /// Of its key.
     pub(super) generation: u32,
+    pub(super) move_answers: Vec<MoveAnswer>,
 }
 
 impl Peer {
@@ -92,6 +95,7 @@ impl Peer {
             undrains: 0,
             notices: Vec::new(),
             generation: 1,
+            move_answers: Vec::new(),
         }
     }
 
@@ -172,6 +176,10 @@ impl Peer {
                 self.notices.push((*id, text.clone()));
                 vec![ServerMessage::Noticed { stamp: self.stamp(false), id: *id }]
             }
+            Order::MoveAnswer(answer) => {
+                self.move_answers.push(*answer);
+                Vec::new()
+            }
         }
     }
 
@@ -211,7 +219,7 @@ impl Peer {
         self.reply(grant, true, Verdict::Held)
     }
 
-    fn close_held(&mut self, hash: TokenHash, code: Code) -> Option<ServerMessage> {
+    pub(super) fn close_held(&mut self, hash: TokenHash, code: Code) -> Option<ServerMessage> {
         let (handover, _, RosterEntry { player, fence, .. }) =
             *self.entries.get(&hash).filter(|(_, _, e)| e.kind == EntryKind::Held)?;
         self.entries.remove(&hash);

@@ -49,6 +49,8 @@ pub(super) struct Rig {
     pub(super) ceilings_asked: usize,
     pub(super) owners_asked: Vec<PlayerId>,
     pub(super) refusals: usize,
+    pub(super) banned: BTreeSet<AccountRow>,
+    pub(super) moves_ignored: usize,
     pub(super) players: BTreeMap<(AccountRow, Realm), PlayerId>,
     pub(super) forgotten: BTreeMap<(AccountRow, Realm), PlayerId>,
     pub(super) asked: BTreeMap<HandoverId, Mono>,
@@ -61,9 +63,9 @@ pub(super) struct Rig {
     pub(super) priorities: BTreeSet<AccountRow>,
     pub(super) queue: Option<QueueSettings>,
     /// When each probe was sent, and the newest whose echo the hub has seen, per boot: our own idea of who is fresh.
-    probes: BTreeMap<u64, Mono>,
-    fresh: BTreeMap<(ServerId, BootId), Mono>,
-    granted: BTreeSet<TokenHash>,
+    pub(super) probes: BTreeMap<u64, Mono>,
+    pub(super) fresh: BTreeMap<(ServerId, BootId), Mono>,
+    pub(super) granted: BTreeSet<TokenHash>,
     /// Whether a will of a server's newest connection must stop placement at once. Not when connections' messages overtake each other.
     pub(super) trusts_wills: bool,
     pub(super) ticks: u64,
@@ -105,6 +107,8 @@ impl Rig {
             ceilings_asked: 0,
             owners_asked: Vec::new(),
             refusals: 0,
+            banned: BTreeSet::new(),
+            moves_ignored: 0,
             players: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -306,29 +310,11 @@ impl Rig {
                     self.last_servers_stored += 1;
                     self.last_servers.insert(player, server);
                 }
+                Effect::FindMover { mover, account } => self.on_find_mover(mover, account),
+                Effect::MoveIgnored => self.moves_ignored += 1,
                 Effect::GrantRefused => self.refusals += 1,
                 Effect::GrantRoundTrip { .. } | Effect::Resent => {}
             }
-        }
-    }
-
-    /// A grant goes first only to a server whose probe came back within a lease, and with a fence that was stored.
-    fn check_send(&mut self, Addressed { server, boot, order }: &Addressed) {
-        match order {
-            Order::Probe { n, .. } => {
-                self.probes.insert(*n, self.now.mono);
-            }
-            Order::Grant(grant) if self.granted.insert(grant.hash) => {
-                let fresh = self.fresh.get(&(server.clone(), *boot));
-                let is_fresh = fresh.is_some_and(|at| self.now.mono.since(*at) < limits::LEASE);
-                assert!(is_fresh, "placed on {server}, which is not fresh: {fresh:?} at {:?}", self.now.mono);
-                assert!(
-                    self.core.fleet.get(server).unwrap().roster.is_known(),
-                    "placed on an unknown roster"
-                );
-                assert!(grant.fence.hlc <= self.ceiling, "a fence above the stored ceiling");
-            }
-            _ => {}
         }
     }
 
