@@ -56,6 +56,9 @@ pub struct Config {
     pub parked_max: Option<u32>,
     /// Whether it takes players from the start.
     pub state: ServerState,
+    /// How long the slot of a player whose connection broke is kept, up to [`limits::RECONNECT_GRACE_MAX`]; zero: nobody comes back. Only
+    /// where the game says so, by [`PlayerSlot::lose`](crate::PlayerSlot::lose): a slot that is dropped is free at once all the same.
+    pub reconnect_grace: Duration,
     /// Shortened by tests only.
     pub timing: Timing,
 }
@@ -90,6 +93,9 @@ pub enum ConfigError {
     /// Below what early clients need.
     #[error("parked_max must be at least {min}", min = limits::PARKED_MIN)]
     ParkedMax,
+    /// Too many slots would be nobody's.
+    #[error("the time to reconnect must be at most {} ms", limits::RECONNECT_GRACE_MAX.as_millis())]
+    ReconnectGrace,
     /// Longer than the hub's lease allows, or nothing at all.
     #[error("timing may be shortened, not prolonged, and not to zero")]
     Timing,
@@ -113,6 +119,7 @@ impl Config {
             message: String::new(),
             parked_max: None,
             state: ServerState::Online,
+            reconnect_grace: limits::RECONNECT_GRACE,
             timing: Timing::default(),
         }
     }
@@ -150,6 +157,9 @@ impl Config {
         }
         if self.parked_max.is_some_and(|parked| parked < limits::PARKED_MIN) {
             return Err(ConfigError::ParkedMax);
+        }
+        if self.reconnect_grace > limits::RECONNECT_GRACE_MAX {
+            return Err(ConfigError::ReconnectGrace);
         }
         let Timing { status_beat, park_time, save_time } = self.timing;
         let at_most = |d: Duration, max: Duration| !d.is_zero() && d <= max;
@@ -264,6 +274,9 @@ mod tests {
         assert_eq!(refused(|c| c.max_players = 0), ConfigError::MaxPlayers);
         assert_eq!(refused(|c| c.max_players = 20_001), ConfigError::MaxPlayers);
         assert_eq!(refused(|c| c.parked_max = Some(63)), ConfigError::ParkedMax);
+        let over =
+            |c: &mut Config| c.reconnect_grace = limits::RECONNECT_GRACE_MAX + Duration::from_millis(1);
+        assert_eq!(refused(over), ConfigError::ReconnectGrace);
         assert_eq!(refused(|c| c.timing.save_time = Duration::from_secs(5)), ConfigError::Timing);
         assert_eq!(refused(|c| c.timing.status_beat = Duration::ZERO), ConfigError::Timing);
     }

@@ -17,6 +17,7 @@ mod marks;
 mod moves;
 mod orders;
 mod pulse;
+mod reconnect;
 mod roster;
 mod types;
 
@@ -39,7 +40,10 @@ use ledger::Ledger;
 use marks::{Closed, Marks};
 use moves::Moves;
 use pulse::Pulse;
-pub use types::{DrainReport, Effect, GateConfig, Input, Refused, SlotId, Ticket, Timing, Welcome};
+use reconnect::Ways;
+pub use types::{
+    DrainReport, Effect, GateConfig, Input, Reconnect, Refused, SlotId, Ticket, Timing, Welcome,
+};
 
 /// Notices that are remembered: the hub says each again for half a minute at most.
 const NOTICES_MAX: usize = 64;
@@ -74,6 +78,7 @@ pub struct Gate {
     ledger: Ledger,
     marks: Marks,
     delayed: Delayed,
+    ways: Ways,
     ends: Ends,
     moves: Moves,
     pulse: Pulse,
@@ -113,6 +118,7 @@ impl Gate {
             ledger: Ledger::new(config.max_players),
             marks: Marks::new(config.marks_max),
             delayed: Delayed::new(config.parked_max),
+            ways: Ways::default(),
             ends: Ends::default(),
             moves: Moves::default(),
             pulse: Pulse::new(config.timing.status_beat),
@@ -131,6 +137,9 @@ impl Gate {
             Input::Arrive { ticket, token } => self.on_arrive(ticket, &token, now),
             Input::Abandon(ticket) => self.on_abandon(ticket),
             Input::Leave(slot) => self.on_leave(slot, now),
+            Input::Dropped(slot) => self.on_dropped(slot, now),
+            Input::Resume { ticket, credential } => self.on_resume(ticket, &credential),
+            Input::Kept(slot) => self.on_kept(slot),
             Input::Hub(HubMessage::Order { boot, order }) => self.on_order(boot, order, now),
             Input::SetState(state) => self.on_set_state(state, now),
             Input::SetLoad(percent) => self.on_set_load(percent),
@@ -195,6 +204,8 @@ impl Gate {
                 }
                 Due::Void(slot) => self.void(slot, now),
                 Due::AskToMove(slot) => self.ask_to_move(slot, now),
+                Due::GraceOver(slot) => self.on_grace_over(slot, now),
+                Due::ForgetWay(key) => self.forget_way(key),
                 Due::DrainKick(limit) => self.on_drain_kick(limit),
             }
         }

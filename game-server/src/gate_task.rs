@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Inbox, Outbound};
 use crate::events::{CloseReason, Event, EventSender, LinkState};
-use crate::gate::{DrainReport, Effect, Gate, Input, SlotId, Ticket, Welcome};
+use crate::gate::{DrainReport, Effect, Gate, Input, Refused, SlotId, Ticket, Welcome};
 use crate::moving::{MoveDone, MoveError};
 use crate::slot::{Answer, Departure, Place, SlotState};
 use crate::stats::{Snapshot, Stats};
@@ -43,6 +43,11 @@ pub(crate) enum Command {
     Arrive {
         ticket: Ticket,
         token: String,
+        answers: mpsc::Sender<Answer>,
+    },
+    Resume {
+        ticket: Ticket,
+        credential: String,
         answers: mpsc::Sender<Answer>,
     },
     Move {
@@ -143,6 +148,8 @@ impl GateTask {
                 self.waiting.clients.remove(&ticket);
                 self.handle(Input::Abandon(ticket));
             }
+            Departure::Kept(slot) => self.handle(Input::Kept(slot)),
+            Departure::Dropped(slot) => self.handle(Input::Dropped(slot)),
             Departure::Left(slot) => {
                 self.handle(Input::Leave(slot));
                 // Whoever waits for the slot to be counted as free hears it now.
@@ -163,12 +170,20 @@ impl GateTask {
         if self.wished.has_changed().unwrap_or(false) {
             self.follow_wishes();
         }
+        // Likewise whoever says that a credential is spent, and then shows it.
+        while let Ok(departure) = self.departures.1.try_recv() {
+            self.on_departure(departure);
+        }
         match command {
             // An abandoned request may be overtaken by its own end.
-            Command::Arrive { answers, .. } if answers.is_closed() => {}
+            Command::Arrive { answers, .. } | Command::Resume { answers, .. } if answers.is_closed() => {}
             Command::Arrive { ticket, token, answers } => {
                 self.waiting.clients.insert(ticket, answers);
                 self.handle(Input::Arrive { ticket, token });
+            }
+            Command::Resume { ticket, credential, answers } => {
+                self.waiting.clients.insert(ticket, answers);
+                self.handle(Input::Resume { ticket, credential });
             }
             Command::Move { slot, answer, .. } if self.waiting.moves.contains_key(&slot) => {
                 let _ = answer.send(Err(MoveError::UnderWay));
@@ -225,13 +240,14 @@ impl GateTask {
 
     fn publish(&self) {
         let link = if self.waiting.is_link_up { LinkState::Up } else { LinkState::Down };
-        self.stats.set(Snapshot { occupancy: self.gate.occupancy(), state: self.gate.state(), link });
+        let (occupancy, lost) = (self.gate.occupancy(), self.gate.lost());
+        self.stats.set(Snapshot { occupancy, lost, state: self.gate.state(), link });
     }
 
     fn carry_out(&mut self, effect: Effect, now: Mono) {
         match effect {
             Effect::Verdict { ticket, verdict } => {
-                self.stats.count(verdict.as_ref().map(|_| ()).map_err(|refused| refused.code));
+                self.count(&verdict);
                 let done = verdict.map(|welcome| self.place(welcome)).map_err(Into::into);
                 if let Some(client) = self.waiting.clients.remove(&ticket) {
                     // A client that is gone drops its place, and so frees it.
@@ -290,16 +306,23 @@ impl GateTask {
         }
     }
 
-    fn place(&mut self, welcome: Welcome) -> Place {
+    fn count(&self, verdict: &Result<Welcome, Refused>) {
+        match verdict {
+            Ok(welcome) if welcome.resumes.is_some() => self.stats.count_resumed(),
+            Ok(_) => self.stats.count(Ok(())),
+            Err(refused) => self.stats.count(Err(refused.code)),
+        }
+    }
+
+    fn place(&mut self, welcome: Welcome) -> Box<Place> {
+        let older = welcome.resumes.and_then(|slot| self.waiting.slots.remove(&slot));
+        // Its move goes on with it.
+        let moves = welcome.resumes.and_then(|slot| self.waiting.moves.remove(&slot));
+        self.waiting.moves.extend(moves.map(|waiting| (welcome.slot, waiting)));
         let (sender, state) = watch::channel(SlotState::Live);
         self.waiting.slots.insert(welcome.slot, sender);
-        Place {
-            welcome,
-            state,
-            clock: Arc::clone(&self.clock),
-            departures: self.departures.0.clone(),
-            commands: self.commander.clone(),
-        }
+        let (clock, departures) = (Arc::clone(&self.clock), self.departures.0.clone());
+        Box::new(Place { welcome, state, clock, departures, commands: self.commander.clone(), older })
     }
 
     fn set_slot(&mut self, slot: SlotId, to: SlotState) {
@@ -311,7 +334,7 @@ impl GateTask {
 
 fn void(state: &mut SlotState) {
     let reason = match *state {
-        SlotState::Live => Code::ServerClosed,
+        SlotState::Live | SlotState::Moved => Code::ServerClosed,
         SlotState::Ending { reason, .. } | SlotState::Voided { reason } => reason,
     };
     *state = SlotState::Voided { reason };

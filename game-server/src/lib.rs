@@ -29,6 +29,40 @@
 //! # }
 //! ```
 //!
+//! # Saving
+//!
+//! [`Event::Kick`] asks to save and let a player go. What keeps a session that did not hear of it, or not in time, from writing over the
+//! one that came after it, is the [fence](PlayerSlot::fence): write it into the record when loading, and save only where it
+//! still stands. `docs/SAVES.md` shows it in SQL, and a small game that does it.
+//!
+//! # Broken connections
+//!
+//! Dropping a slot ends its session. A game that wants its players back calls [`PlayerSlot::lose`] instead when a connection breaks
+//! without a goodbye, and keeps the player's state; the client shows the credential of [`PlayerSlot::reconnect`] on a new
+//! connection, within [`Config::reconnect_grace`]:
+//!
+//! ```no_run
+//! use game_server::{GameServer, LostOver, PlayerSlot, Resume};
+//!
+//! # fn save(_: &PlayerSlot) {}
+//! # fn carry_over(_: game_server::SlotId, _: &PlayerSlot) {}
+//! # async fn example(server: GameServer, slot: PlayerSlot, credential: String) -> Result<(), Box<dyn std::error::Error>> {
+//! // The connection of `slot` broke.
+//! let lost = slot.lose();
+//! match lost.over().await {
+//!     LostOver::Resumed => {}                    // it goes on in another slot, which has its state: save nothing
+//!     LostOver::Ending(_) => save(lost.slot()), // kicked, or nobody came back; then drop it
+//! }
+//!
+//! // Meanwhile a client comes back. Its new connection gets a new slot of the same session, with the same fence.
+//! let back = server.resume(Resume { credential, ..Resume::default() }).await?;
+//! if let Some(older) = back.resumes() {
+//!     carry_over(older, &back);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Inside, all that is decided is decided in [`gate`]; [`server`] is the reference server.
 
 #[cfg(test)]
@@ -50,9 +84,9 @@ mod token_cache;
 
 pub use config::{BrokerLogin, Config, ConfigError};
 pub use events::{CloseReason, EVENTS_MAX, Event, Events, LinkState};
-pub use gate::{DrainReport, SlotId, Timing};
+pub use gate::{DrainReport, Reconnect, SlotId, Timing};
 pub use moving::{MoveError, MoveRequest, MoveTarget, Moving};
 pub use sdk::{Environment, GameServer, StartError, Undrained};
 pub use shared_msgs::net::tls;
-pub use slot::{Ending, Hello, PlayerSlot, Progress, Redeeming, Refusal};
+pub use slot::{Ending, Hello, Lost, LostOver, PlayerSlot, Progress, Redeeming, Refusal, Resume};
 pub use stats::Snapshot;

@@ -14,6 +14,7 @@ use shared_msgs::ids::{BootId, ServerId};
 use shared_msgs::limits;
 use shared_msgs::link::{self, LinkConfig, LinkConfigError, LinkEvent, LinkSender};
 use shared_msgs::messages::{Occupancy, ServerState};
+use shared_msgs::rng::Rng;
 use shared_msgs::token::TokenTag;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ use crate::events::{self, CloseReason, Event, EventSender, Events, LinkState};
 use crate::gate::{DrainReport, Gate, GateConfig, Ticket};
 pub use crate::gate_task::Undrained;
 use crate::gate_task::{COMMANDS_MAX, Command, GateTask, Waiting, Wishes};
-use crate::slot::{Answer, Departure, Hello, PlayerSlot, Redeeming, Refusal};
+use crate::slot::{Answer, Departure, Hello, PlayerSlot, Redeeming, Refusal, Resume};
 use crate::stats::{Snapshot, Stats};
 
 /// Why a game server did not start. An absent hub is no reason.
@@ -132,17 +133,36 @@ impl GameServer {
 
     /// As [`GameServer::redeem`], for those who poll, or want to tell the client that it waits.
     pub fn begin_redeem(&self, mut hello: Hello) -> Redeeming {
-        let ticket = Ticket(self.0.tickets.fetch_add(1, Ordering::Relaxed));
         let token = std::mem::take(&mut hello.token);
+        self.ask(hello, |ticket, answers| Command::Arrive { ticket, token, answers })
+    }
+
+    /// Lets a client back to its session, whose slot a game has [lost](PlayerSlot::lose) or still has. The older slot
+    /// [has moved](PlayerSlot::has_moved) then: its holder does not save, and closes the connection if it is still open.
+    ///
+    /// # Errors
+    /// The named reason why not; nothing has changed for the session then.
+    pub async fn resume(&self, resume: Resume) -> Result<PlayerSlot, Refusal> {
+        self.begin_resume(resume).await
+    }
+
+    /// As [`GameServer::resume`], for those who poll. It is answered at once: never [`Progress::Delayed`](crate::Progress::Delayed).
+    pub fn begin_resume(&self, resume: Resume) -> Redeeming {
+        let Resume { credential, build, app_data } = resume;
+        let hello = Hello { token: String::new(), build, app_data };
+        self.ask(hello, |ticket, answers| Command::Resume { ticket, credential, answers })
+    }
+
+    fn ask(&self, hello: Hello, question: impl FnOnce(Ticket, mpsc::Sender<Answer>) -> Command) -> Redeeming {
+        let ticket = Ticket(self.0.tickets.fetch_add(1, Ordering::Relaxed));
         // One `Delayed` and one `Done`.
         let (sender, answers) = mpsc::channel(2);
-        let sent = self.0.commands.try_send(Command::Arrive { ticket, token, answers: sender });
-        let departures = match sent {
+        let departures = match self.0.commands.try_send(question(ticket, sender)) {
             Ok(()) => Some(self.0.departures.clone()),
             Err(mpsc::error::TrySendError::Closed(_)) => None,
             Err(mpsc::error::TrySendError::Full(command)) => {
                 self.0.stats.count(Err(Code::ServerBusy));
-                if let Command::Arrive { answers, .. } = command {
+                if let Command::Arrive { answers, .. } | Command::Resume { answers, .. } = command {
                     let _ = answers.try_send(Answer::Done(Err(Code::ServerBusy.into())));
                 }
                 None
@@ -202,6 +222,11 @@ impl GameServer {
     /// Tokens redeemed since the start.
     pub fn redeemed(&self) -> u64 {
         self.0.stats.redeemed()
+    }
+
+    /// Sessions that their clients came back to since the start.
+    pub fn resumed(&self) -> u64 {
+        self.0.stats.resumed()
     }
 
     /// Clients refused with this code since the start.
@@ -306,10 +331,16 @@ impl Engine {
         let stop_link = CancellationToken::new();
         let session = BusSession::new(config.key.clone(), boot);
         let link_config = link_config(&config);
-        let (sender, link) =
-            link::spawn(link_config, session, Arc::clone(&clock), rng, tasks, stop_link.clone())?;
+        let (sender, link) = link::spawn(
+            link_config,
+            session,
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+            tasks,
+            stop_link.clone(),
+        )?;
         let task = GateTask {
-            gate: Gate::new(gate_config(&config, boot)),
+            gate: Gate::new(gate_config(&config, boot, rng)),
             clock,
             commands,
             commander,
@@ -337,7 +368,7 @@ pub(crate) fn link_config(config: &Config) -> LinkConfig {
     LinkConfig { tls, ..LinkConfig::new(config.brokers.clone(), format!("gs-{server}"), user, password) }
 }
 
-fn gate_config(config: &Config, boot: BootId) -> GateConfig {
+fn gate_config(config: &Config, boot: BootId, rng: Arc<dyn Rng>) -> GateConfig {
     GateConfig {
         server: config.server_id().clone(),
         boot,
@@ -350,6 +381,8 @@ fn gate_config(config: &Config, boot: BootId) -> GateConfig {
         marks_max: limits::CLOSED_MARKS_MAX,
         luggage_bytes_max: limits::LUGGAGE_BYTES_TOTAL_MAX,
         timing: config.timing,
+        reconnect_grace: config.reconnect_grace,
+        rng,
     }
 }
 

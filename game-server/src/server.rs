@@ -7,6 +7,7 @@ pub mod check;
 mod connection;
 mod frame_io;
 mod metrics;
+mod presence;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 pub mod settings;
@@ -156,8 +157,13 @@ impl ReferenceServer {
         let (notices, _) = broadcast::channel(NOTICES_MAX);
         // Who comes during a drain is told so; the listener stops after it.
         let stop = CancellationToken::new();
-        let context =
-            connection::Context { game: game.clone(), handler, notices: notices.clone(), stop: stop.clone() };
+        let context = connection::Context {
+            game: game.clone(),
+            handler,
+            notices: notices.clone(),
+            stop: stop.clone(),
+            tasks: lifecycle.tasks().clone(),
+        };
         let soft = lifecycle.soft().clone();
         if let Some(metrics) = metrics {
             let door = (Arc::clone(&listener.door), listener.tls.clone());

@@ -1,11 +1,14 @@
 //! A player's place in the game, and the way to it.
 //!
-//! Owns the promises to the game: a slot is freed exactly once, by dropping it; a request that is dropped is abandoned. Knows nothing of
-//! grants. Invariant: a welcome that nobody takes frees its slot by itself, wherever it got lost.
+//! Owns the promises to the game: a slot is freed exactly once, by dropping it; a request that is dropped is abandoned; of a session that
+//! moves, the older slot hears only once the newer one is in the game's hands. Knows nothing of grants. Invariant: a welcome that
+//! nobody takes frees its slot by itself, wherever it got lost.
 
-use std::pin::Pin;
+mod lost;
+mod redeeming;
+
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shared_msgs::clock::{Clock, Mono};
@@ -13,9 +16,11 @@ use shared_msgs::codes::{Code, Retry};
 use shared_msgs::ids::{Fence, HandoverId, PlayerId};
 use tokio::sync::{mpsc, watch};
 
-use crate::gate::{Refused, SlotId, Ticket, Welcome};
+use crate::gate::{Reconnect, Refused, SlotId, Ticket, Welcome};
 use crate::gate_task::Command;
 use crate::moving::{MoveRequest, Moving};
+pub use lost::{Lost, LostOver};
+pub use redeeming::{Progress, Redeeming};
 
 /// What a client opens with, as far as the gate is concerned.
 #[derive(Clone, Default)]
@@ -31,6 +36,23 @@ pub struct Hello {
 impl std::fmt::Debug for Hello {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Hello(build {:?}, {} B app data)", self.build, self.app_data.len())
+    }
+}
+
+/// What a client opens with that comes back, as far as the gate is concerned.
+#[derive(Clone, Default)]
+pub struct Resume {
+    /// As [`PlayerSlot::reconnect`] gave it for the client. Secret.
+    pub credential: String,
+    /// The client's build, for the game.
+    pub build: String,
+    /// Anything else for the game.
+    pub app_data: Vec<u8>,
+}
+
+impl std::fmt::Debug for Resume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Resume(build {:?}, {} B app data)", self.build, self.app_data.len())
     }
 }
 
@@ -71,11 +93,13 @@ impl From<Refused> for Refusal {
     }
 }
 
-/// What the gate's task hears of tickets and slots that are dropped. Its queue has no bound of its own: each ticket that the task was
-/// given and each slot says at most one thing, and both are bounded.
+/// What the gate's task hears of tickets and slots. Its queue has no bound of its own: each ticket that the task was given says one
+/// thing at most, each slot three, and both are bounded.
 #[derive(Clone, Copy)]
 pub(crate) enum Departure {
     Abandoned(Ticket),
+    Kept(SlotId),
+    Dropped(SlotId),
     Left(SlotId),
 }
 
@@ -83,14 +107,21 @@ pub(crate) enum Departure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotState {
     Live,
-    Ending { reason: Code, save_by: Mono },
-    Voided { reason: Code },
+    Ending {
+        reason: Code,
+        save_by: Mono,
+    },
+    Voided {
+        reason: Code,
+    },
+    /// The session goes on in another slot.
+    Moved,
 }
 
 /// What the gate's task answers a request with.
 pub(crate) enum Answer {
     Delayed { within: Duration },
-    Done(Result<Place, Refusal>),
+    Done(Result<Box<Place>, Refusal>),
 }
 
 /// A place taken in the gate: frees it when dropped.
@@ -100,12 +131,31 @@ pub(crate) struct Place {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) departures: mpsc::UnboundedSender<Departure>,
     pub(crate) commands: mpsc::WeakSender<Command>,
+    /// Who has the slot that this one goes on from, to be told when the game has this one.
+    pub(crate) older: Option<watch::Sender<SlotState>>,
+}
+
+impl Place {
+    /// In the game's hands.
+    fn take(&mut self) {
+        if let Some(older) = self.older.take() {
+            older.send_replace(SlotState::Moved);
+        }
+    }
+
+    fn say(&self, departure: Departure) {
+        // A gate that is gone has freed everything.
+        let _ = self.departures.send(departure);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // A gate that is gone has freed everything.
-        let _ = self.departures.send(Departure::Left(self.welcome.slot));
+        self.say(Departure::Left(self.welcome.slot));
+        if let Some(older) = self.older.take() {
+            // Nobody took the session over, and it is over: who had it has to save it.
+            older.send_replace(SlotState::Voided { reason: Code::ConnectedElsewhere });
+        }
     }
 }
 
@@ -121,9 +171,11 @@ pub struct Ending {
 /// A player in game.
 #[must_use = "dropping it frees the slot"]
 pub struct PlayerSlot {
-    place: Place,
+    place: Box<Place>,
     build: String,
     app_data: Vec<u8>,
+    /// Whether the gate was told that the client has its credential.
+    kept: AtomicBool,
 }
 
 impl std::fmt::Debug for PlayerSlot {
@@ -169,7 +221,8 @@ impl PlayerSlot {
         &self.app_data
     }
 
-    /// What the player took along from the server that moved it here; empty for all others. It came for this session alone, at most
+    /// What the player took along from the server that moved it here; empty for all others, and in the slot
+    /// that a session goes on in after a break. It came for this session alone, at most
     /// once: what must not be lost belongs into the player's record.
     pub fn luggage(&self) -> &[u8] {
         &self.place.welcome.luggage
@@ -180,6 +233,34 @@ impl PlayerSlot {
     /// the hub could not be heard, it may still be told so.
     pub fn move_to(&self, request: MoveRequest) -> Moving {
         Moving::ask(&self.place.commands, self.id(), request)
+    }
+
+    /// What the client comes back with if its connection breaks; none where nobody comes back.
+    pub fn reconnect(&self) -> Option<&Reconnect> {
+        self.place.welcome.reconnect.as_ref()
+    }
+
+    /// The client has said that it has the credential of [`PlayerSlot::reconnect`]: older ones are of no use from now on.
+    pub fn credential_kept(&self) {
+        if self.reconnect().is_some() && !self.kept.swap(true, Ordering::Relaxed) {
+            self.place.say(Departure::Kept(self.id()));
+        }
+    }
+
+    /// The slot that this one goes on from, whose player, fence and session it has; none for a session that begins.
+    pub fn resumes(&self) -> Option<SlotId> {
+        self.place.welcome.resumes
+    }
+
+    /// Whether its client came back to a session that was there.
+    pub fn is_resumed(&self) -> bool {
+        self.resumes().is_some()
+    }
+
+    /// The client's connection broke and it did not say that it leaves: keeps the slot for the time of the way back.
+    pub fn lose(self) -> Lost {
+        self.place.say(Departure::Dropped(self.id()));
+        Lost::new(self)
     }
 
     /// Whether the session was told to end, and how long is left.
@@ -199,13 +280,21 @@ impl PlayerSlot {
                 Some(Ending { reason, save_within: save_by.since(self.place.clock.now().mono) })
             }
             SlotState::Voided { reason } => Some(Ending { reason, save_within: Duration::ZERO }),
+            SlotState::Moved => {
+                Some(Ending { reason: Code::ConnectedElsewhere, save_within: Duration::ZERO })
+            }
         }
     }
 
     /// Whether the slot is not ours any more.
     pub fn is_voided(&self) -> bool {
-        let is_voided = matches!(*self.place.state.borrow(), SlotState::Voided { .. });
+        let is_voided = matches!(*self.place.state.borrow(), SlotState::Voided { .. } | SlotState::Moved);
         is_voided || self.place.state.has_changed().is_err()
+    }
+
+    /// Whether the session goes on in another slot, to which its client has come back: that one saves it, this one must not.
+    pub fn has_moved(&self) -> bool {
+        *self.place.state.borrow() == SlotState::Moved
     }
 
     /// Resolves when the session is told to end.
@@ -219,7 +308,8 @@ impl PlayerSlot {
     /// Resolves when the slot is not ours any more.
     pub async fn voided(&self) {
         let mut state = self.place.state.clone();
-        let _ = state.wait_for(|state| matches!(state, SlotState::Voided { .. })).await;
+        let is_over = |state: &SlotState| matches!(state, SlotState::Voided { .. } | SlotState::Moved);
+        let _ = state.wait_for(is_over).await;
     }
 
     /// Frees the slot and waits until the gate has counted it.
@@ -227,94 +317,5 @@ impl PlayerSlot {
         let mut state = self.place.state.clone();
         drop(self);
         while state.changed().await.is_ok() {}
-    }
-}
-
-/// How a request stands.
-#[derive(Debug)]
-pub enum Progress {
-    /// Nothing new.
-    Waiting,
-    /// The token is genuine, the grant has not come yet: said once.
-    Delayed {
-        /// The answer comes within this.
-        within: Duration,
-    },
-    /// The answer, once; after that only [`Progress::Waiting`].
-    Done(Result<PlayerSlot, Refusal>),
-}
-
-/// A client's request to be let in. Dropping it abandons the request.
-///
-/// Also a future of the answer.
-#[must_use = "dropping it abandons the request"]
-pub struct Redeeming {
-    ticket: Ticket,
-    answers: mpsc::Receiver<Answer>,
-    /// `None` when the gate's task never got the request, and so need not hear of its end.
-    departures: Option<mpsc::UnboundedSender<Departure>>,
-    /// Taken with the answer.
-    hello: Option<Hello>,
-}
-
-impl Redeeming {
-    /// `hello` without its token, which went to the gate.
-    pub(crate) fn new(
-        ticket: Ticket,
-        hello: Hello,
-        answers: mpsc::Receiver<Answer>,
-        departures: Option<mpsc::UnboundedSender<Departure>>,
-    ) -> Self {
-        Self { ticket, answers, departures, hello: Some(hello) }
-    }
-
-    /// What is new, without waiting: once a tick of a game loop.
-    pub fn poll(&mut self) -> Progress {
-        match self.answers.try_recv() {
-            Ok(answer) => self.progress_of(Some(answer)),
-            Err(mpsc::error::TryRecvError::Empty) => Progress::Waiting,
-            Err(mpsc::error::TryRecvError::Disconnected) => self.progress_of(None),
-        }
-    }
-
-    /// Waits for what is new. Never [`Progress::Waiting`] before the answer. Cancel-safe.
-    pub async fn progress(&mut self) -> Progress {
-        let answer = self.answers.recv().await;
-        self.progress_of(answer)
-    }
-
-    fn progress_of(&mut self, answer: Option<Answer>) -> Progress {
-        let done = match answer {
-            Some(Answer::Delayed { within }) => return Progress::Delayed { within },
-            Some(Answer::Done(done)) => done,
-            None => Err(Code::ServerClosed.into()),
-        };
-        let Some(Hello { build, app_data, .. }) = self.hello.take() else { return Progress::Waiting };
-        Progress::Done(done.map(|place| PlayerSlot { place, build, app_data }))
-    }
-}
-
-impl Future for Redeeming {
-    type Output = Result<PlayerSlot, Refusal>;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let answer = ready!(self.answers.poll_recv(cx));
-            match self.progress_of(answer) {
-                Progress::Delayed { .. } => {}
-                Progress::Done(done) => return Poll::Ready(done),
-                // Polled again after its end.
-                Progress::Waiting => return Poll::Pending,
-            }
-        }
-    }
-}
-
-impl Drop for Redeeming {
-    fn drop(&mut self) {
-        if self.hello.is_some()
-            && let Some(departures) = &self.departures
-        {
-            let _ = departures.send(Departure::Abandoned(self.ticket));
-        }
     }
 }

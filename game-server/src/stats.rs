@@ -15,6 +15,8 @@ use crate::events::LinkState;
 pub struct Snapshot {
     /// Its slots.
     pub occupancy: Occupancy,
+    /// Of the players, those whose connection is lost and who may come back.
+    pub lost: u32,
     /// Whether it takes players.
     pub state: ServerState,
     /// Whether the hub can be heard.
@@ -26,6 +28,7 @@ pub struct Snapshot {
 pub(crate) struct Stats {
     snapshot: watch::Sender<Snapshot>,
     redeemed: AtomicU64,
+    resumed: AtomicU64,
     refused: [AtomicU64; Code::ALL.len()],
 }
 
@@ -33,8 +36,9 @@ impl Stats {
     pub(crate) fn new(max_players: u32, state: ServerState) -> Self {
         let occupancy = Occupancy { max_players, ..Occupancy::default() };
         Self {
-            snapshot: watch::Sender::new(Snapshot { occupancy, state, link: LinkState::Down }),
+            snapshot: watch::Sender::new(Snapshot { occupancy, lost: 0, state, link: LinkState::Down }),
             redeemed: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
             refused: Default::default(),
         }
     }
@@ -57,6 +61,14 @@ impl Stats {
             Err(code) => &self.refused[code as usize],
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_resumed(&self) {
+        self.resumed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn resumed(&self) -> u64 {
+        self.resumed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn redeemed(&self) -> u64 {

@@ -48,7 +48,8 @@ pub(crate) fn key() -> ServerKey {
 pub(crate) fn config() -> Config {
     let endpoint = Endpoint { transport: "tcp".into(), address: "127.0.0.1:7000".into() };
     let nowhere = BrokerAddr { host: "127.0.0.1".into(), port: 1 };
-    Config { max_players: 4, ..Config::new(key(), vec![nowhere], vec![endpoint]) }
+    let config = Config::new(key(), vec![nowhere], vec![endpoint]);
+    Config { max_players: 4, reconnect_grace: Duration::ZERO, ..config }
 }
 
 /// Plays the hub for one game server, without a broker in between.
@@ -75,11 +76,15 @@ impl Issued {
 
 impl HandHub {
     pub(crate) fn start() -> (Self, Events) {
+        Self::start_with(config())
+    }
+
+    pub(crate) fn start_with(config: Config) -> (Self, Events) {
         let clock = Arc::new(HandClock::default());
         let environment =
             Environment { clock: Arc::<HandClock>::clone(&clock), rng: Arc::new(SeededRng::new(3)) };
         let (link, tap) = mpsc::channel(64);
-        let (game, events) = GameServer::start_tapped(config(), environment, Some(tap)).unwrap();
+        let (game, events) = GameServer::start_tapped(config, environment, Some(tap)).unwrap();
         let topic = Topic::Inbox(key().server().clone());
         let sealer = Sealer::new(&key(), Purpose::Inbox, StreamId([4; 16]), &topic);
         (Self { game, clock, link, sealer, rng: SeededRng::new(5), fences: 0 }, events)

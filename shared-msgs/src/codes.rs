@@ -56,6 +56,8 @@ pub enum Code {
     AllServersFull,
     /// A bound of the hub is reached.
     HubBusy,
+    /// There is no such session to come back to: its time is over, or the credential is not its newest.
+    ReconnectRefused,
 }
 
 /// What a refused client does next.
@@ -92,7 +94,7 @@ impl Retry {
 
 impl Code {
     /// All of them, in wire order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::TokenNotGenuine,
         Self::TokenExpired,
         Self::TokenSpent,
@@ -117,6 +119,7 @@ impl Code {
         Self::NoServerOnline,
         Self::AllServersFull,
         Self::HubBusy,
+        Self::ReconnectRefused,
     ];
 
     /// The stable name clients and operators see.
@@ -146,6 +149,7 @@ impl Code {
             Self::NoServerOnline => "no-server-online",
             Self::AllServersFull => "all-servers-full",
             Self::HubBusy => "hub-busy",
+            Self::ReconnectRefused => "reconnect-refused",
         }
     }
 
@@ -160,7 +164,8 @@ impl Code {
             | Self::HandoverTimedOut
             | Self::FenceTooFarAhead
             | Self::Moved
-            | Self::ServerUnknown => Retry::HANDOVER_NOW,
+            | Self::ServerUnknown
+            | Self::ReconnectRefused => Retry::HANDOVER_NOW,
             Self::ServerFull
             | Self::ServerStarting
             | Self::ServerClosed

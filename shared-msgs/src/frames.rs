@@ -20,6 +20,10 @@ pub enum ClientFrame {
     App(Vec<u8>),
     /// The player leaves; the server closes.
     Leave,
+    /// The first frame, once, of a client that comes back to its session.
+    Resume(Resume),
+    /// The newest [`ServerFrame::Reconnect`] of this connection has come, and is kept: older ones are of no use any more.
+    Kept,
 }
 
 /// What a client opens with.
@@ -41,8 +45,27 @@ impl std::fmt::Debug for Hello {
     }
 }
 
+/// What a client opens with that comes back.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// [`limits::GAME_LINK_VERSION`].
+    pub version: u8,
+    /// The newest that this server gave. Secret.
+    pub credential: String,
+    /// The client's build, for the game.
+    pub build: String,
+    /// Anything else for the game.
+    pub app_data: Vec<u8>,
+}
+
+impl std::fmt::Debug for Resume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Resume(v{}, build {:?}, {} B app data)", self.version, self.build, self.app_data.len())
+    }
+}
+
 /// Game server → client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServerFrame {
     /// You are in.
     Welcome {
@@ -81,6 +104,29 @@ pub enum ServerFrame {
         /// At most [`limits::NOTICE_BYTES_MAX`] bytes.
         text: String,
     },
+    /// If the connection breaks, come back with this; any older one is replaced by it.
+    Reconnect {
+        /// For [`ClientFrame::Resume`]. Secret.
+        credential: String,
+        /// How long the session is kept from when the connection broke, in milliseconds.
+        within_ms: u32,
+    },
+}
+
+impl std::fmt::Debug for ServerFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Welcome { name, server, session } => {
+                write!(f, "Welcome({name:?}, {server}, session {session})")
+            }
+            Self::Delayed { deadline_ms } => write!(f, "Delayed({deadline_ms} ms)"),
+            Self::Refused { code, retry, handover } => write!(f, "Refused({code}, {retry:?}, {handover:?})"),
+            Self::App(data) => write!(f, "App({data:?})"),
+            Self::Ending { code, save_within_ms } => write!(f, "Ending({code}, {save_within_ms} ms)"),
+            Self::Notice { text } => write!(f, "Notice({text:?})"),
+            Self::Reconnect { within_ms, .. } => write!(f, "Reconnect(secret, {within_ms} ms)"),
+        }
+    }
 }
 
 impl ServerFrame {
@@ -113,7 +159,7 @@ pub trait Frame: Serialize + for<'de> Deserialize<'de> {
 }
 
 impl Frame for ClientFrame {
-    const TAGS: u32 = 3;
+    const TAGS: u32 = 5;
     fn is_within_limits(&self) -> bool {
         match self {
             Self::Hello(hello) => {
@@ -121,16 +167,22 @@ impl Frame for ClientFrame {
                     && hello.build.len() <= limits::BUILD_BYTES_MAX
                     && hello.app_data.len() <= limits::APP_DATA_BYTES_MAX
             }
-            Self::App(_) | Self::Leave => true,
+            Self::Resume(resume) => {
+                resume.credential.len() <= limits::CREDENTIAL_TEXT_BYTES_MAX
+                    && resume.build.len() <= limits::BUILD_BYTES_MAX
+                    && resume.app_data.len() <= limits::APP_DATA_BYTES_MAX
+            }
+            Self::App(_) | Self::Leave | Self::Kept => true,
         }
     }
 }
 
 impl Frame for ServerFrame {
-    const TAGS: u32 = 6;
+    const TAGS: u32 = 7;
     fn is_within_limits(&self) -> bool {
         match self {
             Self::Notice { text } => text.len() <= limits::NOTICE_BYTES_MAX,
+            Self::Reconnect { credential, .. } => credential.len() <= limits::CREDENTIAL_TEXT_BYTES_MAX,
             Self::Welcome { .. }
             | Self::Delayed { .. }
             | Self::Refused { .. }
@@ -217,11 +269,23 @@ mod tests {
             assert_eq!(frame_length(len.to_be_bytes()), Err(FrameError::Length(len)));
         }
         assert!(encode(&ClientFrame::App(vec![0; limits::FRAME_BYTES_MAX])).is_err());
+        let Hello { version, build, .. } = hello();
+        let resume = |credential: usize, app_data: usize| {
+            let (credential, app_data) = ("c".repeat(credential), vec![0; app_data]);
+            encode(&ClientFrame::Resume(Resume { version, credential, build: build.clone(), app_data }))
+        };
+        assert!(resume(limits::CREDENTIAL_TEXT_BYTES_MAX, limits::APP_DATA_BYTES_MAX).is_ok());
+        assert!(resume(limits::CREDENTIAL_TEXT_BYTES_MAX + 1, 0).is_err());
+        assert!(resume(1, limits::APP_DATA_BYTES_MAX + 1).is_err());
     }
 
     #[test]
-    fn debug_shows_no_token() {
-        assert!(!format!("{:?}", hello()).contains("ttt"));
+    fn debug_shows_no_secret() {
+        let Hello { version, token: credential, build, app_data } = hello();
+        let back = ServerFrame::Reconnect { credential: credential.clone(), within_ms: 1 };
+        let resume = Resume { version, credential, build, app_data };
+        let shown = format!("{:?} {resume:?} {back:?}", hello());
+        assert!(!shown.contains("ttt"), "{shown}");
     }
 
     proptest! {

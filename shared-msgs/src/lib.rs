@@ -24,6 +24,7 @@ pub mod net;
 pub mod process;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+pub mod reconnect;
 pub mod replay;
 pub mod rng;
 pub mod skew;

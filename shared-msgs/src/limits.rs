@@ -17,6 +17,8 @@ pub const MESSAGE_BYTES_MAX: usize = 48 * 1024;
 pub const DISPLAY_NAME_BYTES_MAX: usize = 64;
 /// A token in its text form.
 pub const TOKEN_TEXT_BYTES_MAX: usize = 80;
+/// A reconnect credential in its text form.
+pub const CREDENTIAL_TEXT_BYTES_MAX: usize = 80;
 /// What a client may hand the game with its hello.
 pub const APP_DATA_BYTES_MAX: usize = 1024;
 /// A client's build name.
@@ -86,6 +88,10 @@ pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 pub const COLD_HOLD: Duration = Duration::from_secs(2);
 /// What a kicked session gets to save.
 pub const SAVE_TIME: Duration = Duration::from_secs(4);
+/// How long a game server keeps the slot of a player whose connection broke, unless it is set otherwise.
+pub const RECONNECT_GRACE: Duration = Duration::from_secs(30);
+/// The longest that may be set: such a slot is nobody else's.
+pub const RECONNECT_GRACE_MAX: Duration = Duration::from_mins(10);
 /// A login is answered within this.
 pub const LOGIN_DEADLINE: Duration = Duration::from_secs(15);
 /// Statuses sent on change are at least this far apart.
@@ -120,5 +126,7 @@ const _: () = {
     );
     assert!(NOTICE_BYTES_MAX + 64 < FRAME_BYTES_MAX, "a notice fits a frame");
     assert!(LUGGAGE_BYTES_MAX + 1024 < MESSAGE_BYTES_MAX, "a grant or a move with luggage fits a message");
+    assert!(CREDENTIAL_TEXT_BYTES_MAX <= TOKEN_TEXT_BYTES_MAX, "where a hello fits, a resume does");
+    assert!(ms(RECONNECT_GRACE) <= ms(RECONNECT_GRACE_MAX), "the default may be set");
     assert!(PARKED_MIN >= 64, "small servers park too");
 };

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::clock::UnixMs;
 use crate::codec;
 use crate::codes::Code;
-use crate::frames::{self, ClientFrame, Frame, FrameError, Hello, LENGTH_BYTES};
+use crate::frames::{self, ClientFrame, Frame, FrameError, Hello, LENGTH_BYTES, Resume};
 use crate::ids::{BootId, Fence, PlayerId, ServerId, TokenHash};
 use crate::keys::FleetKeys;
 use crate::limits;
@@ -63,10 +63,13 @@ pub fn over_limits() -> [Vec<Vec<u8>>; 2] {
         postcard::to_stdvec(&ServerMessage::Move(Box::new(many))),
     ];
     let hello = Hello { version: 1, token: String::new(), build: String::new(), app_data: Vec::new() };
+    let resume = Resume { version: 1, credential: String::new(), build: String::new(), app_data: Vec::new() };
     let frames = [
         postcard::to_stdvec(&ClientFrame::Hello(Hello { token: "t".repeat(81), ..hello.clone() })),
         postcard::to_stdvec(&ClientFrame::Hello(Hello { build: "b".repeat(65), ..hello.clone() })),
         postcard::to_stdvec(&ClientFrame::Hello(Hello { app_data: vec![0; 1025], ..hello })),
+        postcard::to_stdvec(&ClientFrame::Resume(Resume { credential: "c".repeat(81), ..resume.clone() })),
+        postcard::to_stdvec(&ClientFrame::Resume(Resume { app_data: vec![0; 1025], ..resume })),
     ];
     let batches = batches.map(|body| {
         let body = [vec![limits::MSG_VERSION], body.expect("plain data")].concat();

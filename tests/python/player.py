@@ -28,6 +28,8 @@ CLIENT = {
     0: ("hello", [("version", U8), ("token", STRING), ("build", STRING), ("app_data", BYTES)]),
     1: ("app", [("data", BYTES)]),
     2: ("leave", []),
+    3: ("resume", [("version", U8), ("credential", STRING), ("build", STRING), ("app_data", BYTES)]),
+    4: ("kept", []),
 }
 SERVER = {
     0: ("welcome", [("name", STRING), ("server", STRING), ("session", ID)]),
@@ -36,6 +38,7 @@ SERVER = {
     3: ("app", [("data", BYTES)]),
     4: ("ending", [("code", STRING), ("save_within_ms", U32)]),
     5: ("notice", [("text", STRING)]),
+    6: ("reconnect", [("credential", STRING), ("within_ms", U32)]),
 }
 RETRIES = {0: "never", 1: "same-token", 2: "new-handover"}
 
@@ -149,6 +152,7 @@ class GameLink:
     def __init__(self, address):
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S)
+        self.credential = None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, name, **values):
@@ -169,7 +173,11 @@ class GameLink:
             if not 1 <= length <= FRAME_BYTES_MAX:
                 raise Broken(f"a frame of {length} bytes")
             frame = decode(self.read(length), SERVER)
-            if frame is not None:
+            if frame is not None and frame[0] == "reconnect":
+                # A secret, as the token is: kept, not shown.
+                self.credential = frame[1]["credential"]
+                self.send("kept")
+            elif frame is not None:
                 print(show(*frame), flush=True)
                 return frame
 

@@ -7,6 +7,7 @@ pub mod pki;
 pub mod process;
 pub mod proxy;
 pub mod rogue;
+pub mod saving;
 pub mod server;
 pub mod setup;
 pub mod site;

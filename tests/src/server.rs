@@ -88,6 +88,7 @@ pub struct ServerBuilder<'a> {
     realm: Option<Realm>,
     wall_offset_ms: i64,
     drain_ms: u64,
+    reconnect_grace_ms: u64,
     world: Arc<dyn PlayerHandler>,
 }
 
@@ -151,17 +152,24 @@ impl ServerBuilder<'_> {
         self
     }
 
-    /// Another world than the echo.
-    #[must_use]
-    pub fn world(mut self, world: Arc<dyn PlayerHandler>) -> Self {
-        self.world = world;
-        self
-    }
-
     /// How long players may finish when it stops.
     #[must_use]
     pub fn drain_ms(mut self, ms: u64) -> Self {
         self.drain_ms = ms;
+        self
+    }
+
+    /// How long the slot of a player whose connection broke is kept; by default not at all.
+    #[must_use]
+    pub fn reconnect_grace_ms(mut self, ms: u64) -> Self {
+        self.reconnect_grace_ms = ms;
+        self
+    }
+
+    /// Another world than one that echoes.
+    #[must_use]
+    pub fn world(mut self, world: Arc<dyn PlayerHandler>) -> Self {
+        self.world = world;
         self
     }
 
@@ -182,6 +190,7 @@ impl ServerBuilder<'_> {
         settings.game.connections_per_address_max = Some(4_096);
         settings.game.realm = self.realm;
         settings.game.drain_ms = self.drain_ms;
+        settings.game.reconnect_grace_ms = self.reconnect_grace_ms;
         let clock = Arc::new(TestClock::default());
         clock.step_wall_to(self.wall_offset_ms);
         let environment = Environment { clock: clock.clone(), rng: Arc::new(SystemRng::new()) };
@@ -227,6 +236,7 @@ impl TestServer {
             realm: None,
             wall_offset_ms: 0,
             drain_ms: 200,
+            reconnect_grace_ms: 0,
             world: Arc::new(EchoWorld::default()),
         }
     }

@@ -145,6 +145,8 @@ impl Site {
             ("GAME_SERVER__HUB__BROKERS", format!("[\"{broker}\"]")),
             ("GAME_SERVER__HUB__KEY", self.key(id)?),
             ("GAME_SERVER__GAME__DRAIN_MS", "1000".to_owned()),
+            // Who goes without a word has gone.
+            ("GAME_SERVER__GAME__RECONNECT_GRACE_MS", "0".to_owned()),
             ("GAME_SERVER__LOG__FORMAT", "json".to_owned()),
         ]);
         settings.extend(env(more));

@@ -262,6 +262,7 @@ fn the_limits_are_the_codes() {
     let limits = [
         bytes(limits::FRAME_BYTES_MAX),
         bytes(limits::TOKEN_TEXT_BYTES_MAX),
+        bytes(limits::CREDENTIAL_TEXT_BYTES_MAX),
         bytes(limits::BUILD_BYTES_MAX),
         bytes(limits::APP_DATA_BYTES_MAX),
         bytes(limits::NAME_BYTES_MAX),
@@ -293,6 +294,8 @@ fn the_limits_are_the_codes() {
         ms(limits::CLOSED_LIFE),
         ms(limits::HELLO_DEADLINE),
         ms(limits::SAVE_TIME),
+        ms(limits::RECONNECT_GRACE),
+        ms(limits::RECONNECT_GRACE_MAX),
         ms(limits::LOGIN_DEADLINE),
         ms(limits::FENCE_AHEAD_MAX),
         ms(limits::RECONNECT_FIRST),

@@ -176,8 +176,7 @@ impl Store {
     /// # Errors
     /// The store's own troubles.
     pub async fn by_row(&self, row: AccountRow) -> Result<Option<Account>, StoreError> {
-        let sql =
-            "SELECT id, public_id, login, display_name, phc, state, created_ms FROM accounts WHERE id = $1";
+        let sql = select_accounts!("WHERE id = $1");
         let row = sqlx::query(sql).bind(row.raw()).fetch_optional(&self.readers).await?;
         row.map(|row| account(&row)).transpose()
     }

@@ -116,6 +116,7 @@ impl Gate {
         );
         let entry = RosterEntry { hash, player: grant.player, fence: grant.fence, kind: EntryKind::Live };
         self.send_change(|stamp| ServerMessage::Joined { stamp, entry });
+        let reconnect = self.open_way(slot, &grant.name);
         self.out.push(Effect::Verdict {
             ticket,
             verdict: Ok(Welcome {
@@ -125,6 +126,8 @@ impl Gate {
                 fence: grant.fence,
                 name: grant.name.clone(),
                 luggage: grant.luggage.clone(),
+                resumes: None,
+                reconnect,
             }),
         });
         // Nothing older of this player may come alive behind the session that has just begun.
@@ -141,7 +144,7 @@ impl Gate {
     }
 
     /// As [`Gate::refuse`], where anybody can be refused as often as they come: without a genuine token, or with one used up before.
-    fn turn_away(&mut self, ticket: Ticket, code: Code, handover: Option<HandoverId>) {
+    pub(super) fn turn_away(&mut self, ticket: Ticket, code: Code, handover: Option<HandoverId>) {
         note_limited!(self, info, "client.refused", ticket = ticket.0, code = %code, handover_id = handover.map(display));
         self.out.push(Effect::Verdict { ticket, verdict: Err(Refused { code, handover }) });
     }

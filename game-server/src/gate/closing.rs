@@ -41,6 +41,7 @@ impl Gate {
 
     fn freed(&mut self, slot: SlotId, live: &Live, now: Now) {
         self.end_move(slot, Err(Code::ServerClosed));
+        self.close_way(slot, live.kicked.map(|kicked| kicked.reason), now);
         let entry = live.entry();
         self.send_change(|stamp| ServerMessage::Left { stamp, entry });
         self.on_gone(live.player, now);

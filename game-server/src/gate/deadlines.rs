@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use shared_msgs::clock::{Mono, Now, UnixMs};
 use shared_msgs::ids::{PlayerId, TokenHash};
+use shared_msgs::reconnect::CredentialName;
 
 use super::types::{SlotId, Ticket};
 
@@ -27,6 +28,10 @@ pub(super) enum Due {
     AskToMove(SlotId),
     /// The drain's limit is near: kick who is left, to be voided then. Means nothing once the drain is over or another limit holds.
     DrainKick(Mono),
+    /// Nobody came back to a session without a connection.
+    GraceOver(SlotId),
+    /// Who comes back to a session that is over need not be told why any more.
+    ForgetWay(CredentialName),
 }
 
 /// The two queues.

@@ -243,6 +243,19 @@ impl Ledger {
         Some(live)
     }
 
+    /// Gives a session a slot of a new number; of the old one nothing is known any more. To the roster it is the same.
+    pub(super) fn move_session(&mut self, from: SlotId) -> Option<(SlotId, Live)> {
+        let live = self.live.remove(&from)?;
+        let to = SlotId(self.slots_made);
+        self.slots_made += 1;
+        self.live.insert(to, live);
+        self.live_by_hash.insert(live.hash, to);
+        if let Some(place) = self.places.get_mut(&live.player) {
+            place.live = Some(to);
+        }
+        Some((to, live))
+    }
+
     /// Notes that a session was told to end; false when it had been told before, or is gone.
     pub(super) fn kick(&mut self, slot: SlotId, kicked: Kicked) -> bool {
         self.live

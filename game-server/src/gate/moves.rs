@@ -123,6 +123,17 @@ impl Gate {
         }
     }
 
+    /// A session goes on in a slot of another number, and its move with it.
+    pub(super) fn follow_move(&mut self, from: SlotId, to: SlotId) {
+        let Some(asked) = self.moves.asked.remove(&from) else { return };
+        self.deadlines.cancel(asked.next, Due::AskToMove(from));
+        self.deadlines.at(asked.next, Due::AskToMove(to));
+        if let Some(slot) = self.moves.waiting.get_mut(&asked.request) {
+            *slot = to;
+        }
+        self.moves.asked.insert(to, asked);
+    }
+
     /// The hub can be heard again: what was sent may be lost.
     pub(super) fn ask_again(&mut self, now: Now) {
         let is_sent = |asked: &Asked| !self.moves.waiting.contains_key(&asked.request);

@@ -183,6 +183,7 @@ impl Gate {
             return;
         }
         let Kicked { reason, save_by } = kicked;
+        self.stop_grace(slot);
         self.deadlines.at(save_by, Due::Void(slot));
         if let Some(live) = self.ledger.session(slot) {
             let (player, handover) = (live.player, live.handover);

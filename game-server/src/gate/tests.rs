@@ -6,6 +6,7 @@ mod ends;
 mod grants;
 mod model;
 mod moves;
+mod reconnect;
 mod status;
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ use super::*;
 const START: u64 = 1_800_000_000_000;
 const BOOT: BootId = BootId { started: UnixMs(START), random: 5 };
 const LIFE: Duration = limits::TOKEN_LIFE;
+const GRACE: Duration = limits::RECONNECT_GRACE;
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -91,6 +93,8 @@ impl Bench {
             marks_max: limits::CLOSED_MARKS_MAX,
             luggage_bytes_max: limits::LUGGAGE_BYTES_TOTAL_MAX,
             timing: Timing::default(),
+            reconnect_grace: GRACE,
+            rng: std::sync::Arc::new(SeededRng::new(8)),
         };
         change(&mut config);
         let now = Now { mono: Mono(1_000), unix: UnixMs(START) };
@@ -140,6 +144,7 @@ impl Bench {
         for hash in gate.delayed.hashes() {
             assert!(gate.marks.get(hash).is_none(), "parked on a closed hash");
         }
+        gate.ways.check(&gate.ledger.slots(), gate.config.max_players);
         for stamp in stamps(out) {
             assert_eq!(stamp.boot, BOOT);
             let expected = self.last_rev + u64::from(stamp.is_change);
@@ -164,6 +169,12 @@ impl Bench {
 
     fn show(&mut self, issued: &Issued) -> Vec<Effect> {
         self.arrive(issued.token.expose())
+    }
+
+    fn resume(&mut self, credential: &str) -> Vec<Effect> {
+        self.tickets += 1;
+        let credential = credential.to_owned();
+        self.handle(Input::Resume { ticket: Ticket(self.tickets), credential })
     }
 
     /// Grant, then client.

@@ -2,6 +2,7 @@
 //!
 //! Plain data. Knows neither tasks nor sockets; tickets and slots are numbers that whoever drives the gate gives a meaning.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared_msgs::clock::Mono;
@@ -10,6 +11,8 @@ use shared_msgs::ids::{BootId, Fence, HandoverId, PlayerId, ServerId};
 use shared_msgs::limits;
 use shared_msgs::messages::{HubMessage, Profile, ServerMessage, ServerState, Status};
 use shared_msgs::moves::{Luggage, MoveTarget};
+use shared_msgs::reconnect::Credential;
+use shared_msgs::rng::Rng;
 use shared_msgs::token::TokenTag;
 
 /// One client's request to be let in. Never used twice.
@@ -42,6 +45,18 @@ pub enum Input {
         /// For the next server.
         luggage: Luggage,
     },
+    /// A session's connection broke: its slot is kept until somebody comes back to it, it is told to end, or its grace is over; then
+    /// it is told to end. Its end is [`Input::Leave`], as of any other. Harmless when it has moved or ended already.
+    Dropped(SlotId),
+    /// A client comes back to its session. Gets exactly one verdict, at once.
+    Resume {
+        /// Fresh.
+        ticket: Ticket,
+        /// As shown. Secret.
+        credential: String,
+    },
+    /// The client of a session has the newest credential: any older one is spent.
+    Kept(SlotId),
     /// The hub speaks.
     Hub(HubMessage),
     /// The game says whether it takes players. During a drain that is only remembered: the hub alone takes a drain back.
@@ -151,8 +166,22 @@ pub struct Welcome {
     pub fence: Fence,
     /// What the player is called.
     pub name: String,
-    /// What it took along from the server that moved it here.
+    /// What it took along from the server that moved it here; empty for a session that goes on.
     pub luggage: Luggage,
+    /// The slot that this one goes on from, which is nobody's any more; its connection, if it is still open, is to be closed. None for a
+    /// session that begins.
+    pub resumes: Option<SlotId>,
+    /// What the client comes back with if its connection breaks; none where nobody comes back.
+    pub reconnect: Option<Reconnect>,
+}
+
+/// The way back to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconnect {
+    /// For the client. Secret.
+    pub credential: Credential,
+    /// How long the session is kept from when its connection broke.
+    pub within: Duration,
 }
 
 /// A client is not let in.
@@ -214,4 +243,8 @@ pub struct GateConfig {
     pub luggage_bytes_max: usize,
     /// Default outside tests.
     pub timing: Timing,
+    /// How long a session without a connection is kept; zero: nobody comes back.
+    pub reconnect_grace: Duration,
+    /// For credentials.
+    pub rng: Arc<dyn Rng>,
 }

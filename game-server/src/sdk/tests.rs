@@ -1,5 +1,7 @@
 //! The SDK without a broker: the hub is played by hand, the clock moved by hand.
 
+mod reconnect;
+
 use std::task::Poll;
 
 use shared_msgs::link::LinkError;

@@ -1,7 +1,8 @@
 //! One client, from its hello to its end.
 //!
 //! Owns the handshake of the game link. Decides nothing about who may come in. Invariants: every client that speaks is answered
-//! by name; its slot is dropped when it is gone; it can make us hold one frame's worth of bytes at most.
+//! by name; one that says that it leaves, or makes no sense, gives its slot back, and one whose connection breaks has lost it for a while
+//! only; it can make us hold one frame's worth of bytes at most.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +16,12 @@ use shared_msgs::net::{TurnedAway, Visitor};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::frame_io::{FrameReader, ReadError, close, write};
+use super::presence::Presence;
 use super::world::PlayerHandler;
-use crate::{GameServer, Hello, MoveError, Moving, PlayerSlot, Progress};
+use crate::{GameServer, Hello, MoveError, Moving, PlayerSlot, Progress, Resume};
 
 /// What all connections share.
 #[derive(Clone)]
@@ -29,6 +32,8 @@ pub(super) struct Context {
     pub(super) notices: broadcast::Sender<Arc<str>>,
     /// Nobody is served any more.
     pub(super) stop: CancellationToken,
+    /// Players whose connection broke wait here: the socket and its place at the door are given back.
+    pub(super) tasks: TaskTracker,
 }
 
 /// Why a connection is closed without another word.
@@ -55,6 +60,17 @@ impl Gone {
     fn is_silence(&self) -> bool {
         matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::TimedOut)
     }
+
+    /// The connection broke; the client did nothing wrong.
+    fn is_loss(&self) -> bool {
+        !matches!(self, Self::Read(ReadError::Frame(_)))
+    }
+}
+
+/// How a client opens.
+enum Opening {
+    Hello(frames::Hello),
+    Resume(frames::Resume),
 }
 
 /// A client's connection.
@@ -72,21 +88,31 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     }
 
     async fn run(mut self) -> Result<(), Gone> {
-        let hello = match self.hello().await? {
-            Ok(hello) => hello,
+        let opening = match self.opening().await? {
+            Ok(opening) => opening,
             Err(code) => return self.turn_away(code).await,
         };
-        let Some(slot) = self.let_in(hello).await? else { return Ok(()) };
-        let handler = Arc::clone(&self.context.handler);
-        let handover = slot.session();
-        let ended = {
-            let _presence = Presence::begin(&*handler, &slot);
-            self.play(&slot).await
-        };
-        slot.leave().await;
-        match ended? {
-            Ended::Left => Ok(close(&mut self.writer).await?),
-            Ended::Kicked(code) => self.refuse(code, Some(handover)).await,
+        let Some(slot) = self.let_in(opening).await? else { return Ok(()) };
+        let (handover, comes_back) = (slot.session(), slot.reconnect().is_some());
+        let presence = Presence::begin(Arc::clone(&self.context.handler), slot);
+        let ended = self.play(presence.slot()).await;
+        match ended {
+            Err(gone) if gone.is_loss() && comes_back => {
+                self.context.tasks.spawn(presence.outlast());
+                Err(gone)
+            }
+            Err(gone) => {
+                presence.leave().await;
+                Err(gone)
+            }
+            Ok(Ended::Left) => {
+                presence.leave().await;
+                Ok(close(&mut self.writer).await?)
+            }
+            Ok(Ended::Kicked(code)) => {
+                presence.leave().await;
+                self.refuse(code, Some(handover)).await
+            }
         }
     }
 
@@ -101,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         self.refuse(code, None).await
     }
 
-    async fn hello(&mut self) -> Result<Result<frames::Hello, Code>, Gone> {
+    async fn opening(&mut self) -> Result<Result<Opening, Code>, Gone> {
         let frame = tokio::select! {
             frame = self.reader.next() => frame,
             () = tokio::time::sleep(limits::HELLO_DEADLINE) => {
@@ -111,23 +137,36 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             () = self.context.stop.cancelled() => return Ok(Err(Code::ServerClosed)),
         };
         match frame {
-            Ok(ClientFrame::Hello(hello)) if hello.version == limits::GAME_LINK_VERSION => Ok(Ok(hello)),
-            Ok(ClientFrame::Hello(_)) => Ok(Err(Code::ClientTooOld)),
-            Ok(ClientFrame::App(_) | ClientFrame::Leave) | Err(ReadError::Frame(_)) => {
+            Ok(ClientFrame::Hello(hello)) if hello.version == limits::GAME_LINK_VERSION => {
+                Ok(Ok(Opening::Hello(hello)))
+            }
+            Ok(ClientFrame::Resume(resume)) if resume.version == limits::GAME_LINK_VERSION => {
+                Ok(Ok(Opening::Resume(resume)))
+            }
+            Ok(ClientFrame::Hello(_) | ClientFrame::Resume(_)) => Ok(Err(Code::ClientTooOld)),
+            Ok(ClientFrame::App(_) | ClientFrame::Leave | ClientFrame::Kept) | Err(ReadError::Frame(_)) => {
                 Ok(Err(Code::MalformedHello))
             }
             Err(error @ (ReadError::Closed | ReadError::Io(_))) => Err(error.into()),
         }
     }
 
-    /// Waits for the gate's word; a client that goes away meanwhile has abandoned its request.
-    async fn let_in(&mut self, hello: frames::Hello) -> Result<Option<PlayerSlot>, Gone> {
-        let frames::Hello { token, build, app_data, .. } = hello;
-        let mut redeeming = self.context.game.begin_redeem(Hello { token, build, app_data });
+    /// Waits for the gate's word; a client that goes away meanwhile has abandoned its request. One that comes back is not looked after:
+    /// the word on it is there at once, and to abandon it would end the session that it came back to.
+    async fn let_in(&mut self, opening: Opening) -> Result<Option<PlayerSlot>, Gone> {
+        let may_abandon = matches!(opening, Opening::Hello(_));
+        let mut redeeming = match opening {
+            Opening::Hello(frames::Hello { token, build, app_data, .. }) => {
+                self.context.game.begin_redeem(Hello { token, build, app_data })
+            }
+            Opening::Resume(frames::Resume { credential, build, app_data, .. }) => {
+                self.context.game.begin_resume(Resume { credential, build, app_data })
+            }
+        };
         loop {
             let progress = tokio::select! {
                 progress = redeeming.progress() => progress,
-                gone = self.reader.gone() => {
+                gone = self.reader.gone(), if may_abandon => {
                     drop(redeeming);
                     if matches!(gone, ReadError::Frame(_)) {
                         self.turn_away(Code::MalformedHello).await?;
@@ -144,12 +183,6 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
                 }
                 Progress::Done(Ok(slot)) => {
                     let _ = self.visitor.introduced();
-                    let welcome = ServerFrame::Welcome {
-                        name: slot.name().to_owned(),
-                        server: self.context.game.server_id().clone(),
-                        session: slot.session(),
-                    };
-                    write(&mut self.writer, &welcome).await?;
                     return Ok(Some(slot));
                 }
                 Progress::Done(Err(refusal)) => {
@@ -160,9 +193,26 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         }
     }
 
+    async fn welcome(&mut self, slot: &PlayerSlot) -> Result<(), Gone> {
+        let welcome = ServerFrame::Welcome {
+            name: slot.name().to_owned(),
+            server: self.context.game.server_id().clone(),
+            session: slot.session(),
+        };
+        write(&mut self.writer, &welcome).await?;
+        if let Some(reconnect) = slot.reconnect() {
+            let credential = reconnect.credential.expose().to_owned();
+            let reconnect = ServerFrame::Reconnect { credential, within_ms: millis(reconnect.within) };
+            write(&mut self.writer, &reconnect).await?;
+        }
+        Ok(())
+    }
+
     async fn play(&mut self, slot: &PlayerSlot) -> Result<Ended, Gone> {
+        // From before its welcome: who has heard that it is in hears all that is said from then on.
         let mut notices = self.context.notices.subscribe();
         let mut moving: Option<Moving> = None;
+        self.welcome(slot).await?;
         loop {
             let frame = tokio::select! {
                 // One that moves hears so as its session's end.
@@ -194,8 +244,11 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
                         write(&mut self.writer, &ServerFrame::App(reply)).await?;
                     }
                 }
-                // A second hello is a client that has lost its way.
-                ClientFrame::Leave | ClientFrame::Hello(_) => return Ok(Ended::Left),
+                ClientFrame::Kept => slot.credential_kept(),
+                // A second opening is a client that has lost its way.
+                ClientFrame::Leave | ClientFrame::Hello(_) | ClientFrame::Resume(_) => {
+                    return Ok(Ended::Left);
+                }
             }
         }
     }
@@ -217,25 +270,6 @@ async fn stays(moving: &mut Option<Moving>) -> MoveError {
 enum Ended {
     Left,
     Kicked(Code),
-}
-
-/// A player in the world. However it ends, the world hears of it before the slot is free.
-struct Presence<'a> {
-    handler: &'a dyn PlayerHandler,
-    slot: &'a PlayerSlot,
-}
-
-impl<'a> Presence<'a> {
-    fn begin(handler: &'a dyn PlayerHandler, slot: &'a PlayerSlot) -> Self {
-        handler.joined(slot);
-        Self { handler, slot }
-    }
-}
-
-impl Drop for Presence<'_> {
-    fn drop(&mut self) {
-        self.handler.leaving(self.slot);
-    }
 }
 
 fn millis(of: Duration) -> u32 {

@@ -51,6 +51,7 @@ impl Collector for Standing {
         let gauges = [
             ("players", "Players in game", now.occupancy.players),
             ("held", "Slots held for players who have not come yet", now.occupancy.held),
+            ("lost", "Players whose connection broke and who may come back", now.lost),
             ("parked", "Clients that wait for their grants", now.occupancy.parked),
             ("max_players", "Slots in all", now.occupancy.max_players),
             ("link_up", "Whether the hub can be heard", u32::from(now.link == LinkState::Up)),
@@ -69,6 +70,7 @@ impl Collector for Standing {
                 self.0.messages_refused(),
             ),
             ("redeemed", "Tokens redeemed", self.0.redeemed()),
+            ("resumed", "Players who came back after their connection broke", self.0.resumed()),
             (
                 "log_lines_limited",
                 "Log lines not written because strangers caused too many",

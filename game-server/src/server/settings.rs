@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use shared_msgs::ids::Realm;
 use shared_msgs::keys::{KeyError, ServerKey};
+use shared_msgs::limits;
 use shared_msgs::link::BrokerAddr;
 use shared_msgs::messages::Endpoint;
 use shared_msgs::net::Exposed;
@@ -118,6 +119,8 @@ pub struct Game {
     pub connections_max: Option<usize>,
     /// Of those, from one address.
     pub connections_per_address_max: Option<usize>,
+    /// How long the slot of a player whose connection broke is kept.
+    pub reconnect_grace_ms: u64,
     /// How long players may finish when the process is stopped.
     pub drain_ms: u64,
 }
@@ -140,6 +143,7 @@ impl Default for Game {
             parked_max: None,
             connections_max: None,
             connections_per_address_max: None,
+            reconnect_grace_ms: u64::try_from(limits::RECONNECT_GRACE.as_millis()).unwrap_or(u64::MAX),
             drain_ms: 10_000,
         }
     }
@@ -313,6 +317,7 @@ impl Settings {
             message: game.message,
             max_players: game.max_players,
             parked_max: game.parked_max,
+            reconnect_grace: Duration::from_millis(game.reconnect_grace_ms),
             broker_login,
             tls,
             ..defaults

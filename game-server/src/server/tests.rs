@@ -1,5 +1,7 @@
 //! The game link over in-memory pipes, and the whole server over loopback while its hub is away.
 
+mod reconnect;
+
 use shared_msgs::codes::{Code, Retry};
 use shared_msgs::frames::{self, ClientFrame, LENGTH_BYTES, ServerFrame};
 use shared_msgs::keys::FleetKeys;
@@ -14,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Context, serve};
 use super::world::{EchoWorld, WHO};
 use super::*;
+use crate::Config;
 use crate::testing::{HandHub, Issued};
 
 struct Client<S>(S);
@@ -70,10 +73,20 @@ struct Pipes {
 
 impl Pipes {
     fn start() -> Self {
-        let (hub, events) = HandHub::start();
+        Self::start_with(Duration::ZERO)
+    }
+
+    fn start_with(reconnect_grace: Duration) -> Self {
+        let (hub, events) = HandHub::start_with(Config { reconnect_grace, ..crate::testing::config() });
         let handler = Arc::new(EchoWorld::default());
         let (notices, _) = tokio::sync::broadcast::channel(4);
-        let context = Context { game: hub.game.clone(), handler, notices, stop: CancellationToken::new() };
+        let context = Context {
+            game: hub.game.clone(),
+            handler,
+            notices,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
         let door = Door::new(DoorConfig {
             name: "game",
             connections_max: 100,

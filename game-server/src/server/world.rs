@@ -29,6 +29,13 @@ pub trait PlayerHandler: Send + Sync + 'static {
     fn moves(&self, _slot: &PlayerSlot, _data: &[u8]) -> Option<MoveRequest> {
         None
     }
+    /// A player's connection broke. Its slot is kept, and so should its state be: it comes back in another slot, or is leaving.
+    fn lost(&self, slot: &PlayerSlot) {
+        let _ = slot;
+    }
+    /// A player is back: what was the `older` slot's is this one's now. The older one may never have been lost, where the client knew
+    /// before we did that its connection was broken.
+    fn resumed(&self, older: SlotId, slot: &PlayerSlot);
     /// A player is leaving, or has to: save now, with the slot's fence.
     fn leaving(&self, slot: &PlayerSlot);
 }
@@ -74,6 +81,13 @@ impl PlayerHandler for EchoWorld {
             names.truncate(cut);
         }
         Some(names.into_bytes())
+    }
+
+    fn resumed(&self, older: SlotId, slot: &PlayerSlot) {
+        self.with(|here| {
+            here.remove(&older);
+            here.insert(slot.id(), slot.name().to_owned());
+        });
     }
 
     fn leaving(&self, slot: &PlayerSlot) {

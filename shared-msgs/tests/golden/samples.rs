@@ -8,7 +8,7 @@ use shared_msgs::clock::UnixMs;
 use shared_msgs::codec;
 use shared_msgs::codes::{Code, Retry};
 use shared_msgs::envelope::Sealer;
-use shared_msgs::frames::{self, ClientFrame, Frame, Hello, ServerFrame};
+use shared_msgs::frames::{self, ClientFrame, Frame, Hello, Resume, ServerFrame};
 use shared_msgs::ids::{BootId, Fence, HandoverId, HubId, PlayerId, ServerId, StreamId, TokenHash};
 use shared_msgs::keys::{FleetKeys, Purpose, ServerKey};
 use shared_msgs::messages::{
@@ -16,6 +16,7 @@ use shared_msgs::messages::{
     RosterEntry, ServerMessage, ServerState, SkewNotice, Stamp, Status, Verdict,
 };
 use shared_msgs::moves::{Luggage, Move, MoveAnswer, MoveTarget};
+use shared_msgs::reconnect::{BoundTo, CredentialName};
 use shared_msgs::rng::Rng;
 use shared_msgs::token::{Token, TokenTag};
 use shared_msgs::topics::Topic;
@@ -64,6 +65,8 @@ names! { name_of_client_frame, CLIENT_FRAMES, ClientFrame,
     ClientFrame::Hello(_) => "frame-client-hello",
     ClientFrame::App(_) => "frame-client-app",
     ClientFrame::Leave => "frame-client-leave",
+    ClientFrame::Resume(_) => "frame-client-resume",
+    ClientFrame::Kept => "frame-client-kept",
 }
 
 names! { name_of_server_frame, SERVER_FRAMES, ServerFrame,
@@ -75,6 +78,7 @@ names! { name_of_server_frame, SERVER_FRAMES, ServerFrame,
     ServerFrame::App(_) => "frame-server-app",
     ServerFrame::Ending { .. } => "frame-server-ending",
     ServerFrame::Notice { .. } => "frame-server-notice",
+    ServerFrame::Reconnect { .. } => "frame-server-reconnect",
 }
 
 /// 2026-01-01 00:00:00 UTC.
@@ -121,6 +125,11 @@ pub(crate) fn token_tag() -> TokenTag {
 
 pub(crate) fn token() -> (Token, TokenHash) {
     token_tag().mint(EXPIRY, &Ramp)
+}
+
+fn credential() -> String {
+    let bound = BoundTo { boot: BOOT, player: PLAYER, fence: FENCE };
+    bound.mint(CredentialName::random(&Ramp), &Ramp).0.expose().to_owned()
 }
 
 fn stamp(is_change: bool) -> Stamp {
@@ -228,7 +237,15 @@ pub(crate) fn skew_notices() -> Vec<SkewNotice> {
 pub(crate) fn client_frames() -> Vec<ClientFrame> {
     let token = token().0.expose().to_owned();
     let hello = Hello { version: 1, token, build: "1.2.3".into(), app_data: vec![0xca, 0xfe] };
-    vec![ClientFrame::Hello(hello), ClientFrame::App(b"who".to_vec()), ClientFrame::Leave]
+    let resume =
+        Resume { version: 1, credential: credential(), build: "1.2.3".into(), app_data: vec![0xca, 0xfe] };
+    vec![
+        ClientFrame::Hello(hello),
+        ClientFrame::App(b"who".to_vec()),
+        ClientFrame::Leave,
+        ClientFrame::Resume(resume),
+        ClientFrame::Kept,
+    ]
 }
 
 pub(crate) fn server_frames() -> Vec<ServerFrame> {
@@ -241,6 +258,7 @@ pub(crate) fn server_frames() -> Vec<ServerFrame> {
         ServerFrame::App(b"Ada\nBob".to_vec()),
         ServerFrame::Ending { code: Code::Kicked.as_str().to_owned(), save_within_ms: 4000 },
         ServerFrame::Notice { text: "Restart at ten.".into() },
+        ServerFrame::Reconnect { credential: credential(), within_ms: 30_000 },
     ]
 }
 

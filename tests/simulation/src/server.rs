@@ -1,6 +1,7 @@
 //! A game-server process: the real gate, inbox and sealers, and a game that plays, saves and leaves.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use game_server::bus::{BusSession, Inbox};
 use game_server::gate::{Effect, Gate, GateConfig, Input, SlotId, Ticket, Timing};
@@ -76,6 +77,9 @@ impl World {
             marks_max: limits::CLOSED_MARKS_MAX,
             luggage_bytes_max: limits::LUGGAGE_BYTES_TOTAL_MAX,
             timing: Timing::default(),
+            // Its devices do not come back: they log in anew.
+            reconnect_grace: Duration::ZERO,
+            rng: rng.clone(),
         };
         let server = Server {
             id: id.clone(),

@@ -5,16 +5,19 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
-use hub_tests::client::{ClientError, GameClient, HubClient, LoggedIn, Outcome};
-use shared_msgs::codes::Code;
+use hub_tests::client::{ClientError, GameClient, HubClient, LoggedIn, Outcome, Ticket};
+use shared_msgs::codes::{Code, Retry};
 use shared_msgs::frames::{ClientFrame, ServerFrame};
 use shared_msgs::net::tls::{ClientTls, ClientTlsFiles};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 const EXIT_REFUSED: u8 = 3;
+/// First and longest pause between attempts to come back.
+const RETURN_FIRST: Duration = Duration::from_millis(250);
+const RETURN_MAX: Duration = Duration::from_secs(5);
 
 /// A player's client.
 #[derive(Parser)]
@@ -127,9 +130,10 @@ async fn play(who: Who) -> anyhow::Result<ExitCode> {
     let mut steps = Steps::start();
     let login = login(&who, &mut steps).await?;
     let mut ticket = login.handover.ok_or(ClientError::NoEndpoint)?;
+    let trust = who.trust()?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
-        let mut game = GameClient::go(&ticket, who.trust()?.as_ref()).await?;
+        let mut game = GameClient::go(&ticket, trust.as_ref()).await?;
         game.say_hello(&ticket.token).await?;
         steps.step("connected, said hello")?;
         let outcome = game.outcome().await?;
@@ -138,7 +142,7 @@ async fn play(who: Who) -> anyhow::Result<ExitCode> {
         if let Outcome::Refused { .. } = outcome {
             return Ok(ExitCode::from(EXIT_REFUSED));
         }
-        match talk(&mut game, &mut lines, &mut steps).await? {
+        match stay(&ticket, trust.as_ref(), game, &mut lines, &mut steps).await? {
             Heard::Moved => ticket = who.client()?.handover(&login.access_token, None).await?,
             Heard::Over => return Ok(ExitCode::from(EXIT_REFUSED)),
             Heard::Answer | Heard::Else => return Ok(ExitCode::SUCCESS),
@@ -156,6 +160,61 @@ enum Heard {
     Moved,
     /// The session ended.
     Over,
+}
+
+/// Talks until the session or the input ends, and comes back whenever the connection breaks.
+async fn stay(
+    ticket: &Ticket,
+    trust: Option<&ClientTls>,
+    mut game: GameClient,
+    lines: &mut Lines,
+    steps: &mut Steps,
+) -> anyhow::Result<Heard> {
+    loop {
+        let broken = match talk(&mut game, lines, steps).await {
+            Err(error) if matches!(error.downcast_ref(), Some(ClientError::Io(_))) => error,
+            done => return done,
+        };
+        let Some((credential, within)) = game.way_back() else { return Err(broken) };
+        steps.step(&format!("{broken}; coming back"))?;
+        match come_back(ticket, trust, credential, within).await? {
+            (back, Outcome::Welcome { .. }) => game = back,
+            (_, refused) => {
+                steps.step(&refused.to_string())?;
+                let moves = matches!(&refused, Outcome::Refused { code, .. } if code == Code::Moved.as_str());
+                return Ok(if moves { Heard::Moved } else { Heard::Over });
+            }
+        }
+        steps.step("back in game")?;
+    }
+}
+
+/// Tries until there is a word on it, or the time to come back is over.
+async fn come_back(
+    ticket: &Ticket,
+    trust: Option<&ClientTls>,
+    credential: &str,
+    within: Duration,
+) -> anyhow::Result<(GameClient, Outcome)> {
+    let until = tokio::time::Instant::now() + within;
+    let mut pause = RETURN_FIRST;
+    loop {
+        let attempt = async {
+            let mut game = GameClient::go(ticket, trust).await?;
+            game.ask_back(credential).await?;
+            let outcome = game.outcome().await?;
+            Ok::<_, ClientError>((game, outcome))
+        };
+        let word = attempt.await;
+        let is_over = tokio::time::Instant::now() + pause >= until;
+        match word {
+            Ok((_, Outcome::Refused { retry: Retry::SameToken { .. }, .. })) | Err(_) if !is_over => {}
+            word => return Ok(word?),
+        }
+        // Nothing else happens meanwhile.
+        let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
+        pause = (pause * 2).min(RETURN_MAX);
+    }
 }
 
 fn hear(frame: ServerFrame, steps: &mut Steps) -> std::io::Result<Heard> {
@@ -176,7 +235,9 @@ fn hear(frame: ServerFrame, steps: &mut Steps) -> std::io::Result<Heard> {
             steps.step(&format!("notice: {text}"))?;
             Heard::Else
         }
-        ServerFrame::Welcome { .. } | ServerFrame::Delayed { .. } => Heard::Else,
+        ServerFrame::Welcome { .. } | ServerFrame::Delayed { .. } | ServerFrame::Reconnect { .. } => {
+            Heard::Else
+        }
     })
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use shared_msgs::codes::Retry;
-use shared_msgs::frames::{self, ClientFrame, FrameError, Hello, ServerFrame};
+use shared_msgs::frames::{self, ClientFrame, FrameError, Hello, Resume, ServerFrame};
 use shared_msgs::ids::{HandoverId, ServerId};
 use shared_msgs::limits;
 use shared_msgs::net::tls::ClientTls;
@@ -12,8 +12,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
+use zeroize::Zeroizing;
 
 use super::{ClientError, PATIENCE, Ticket};
+
+const BUILD: &str = concat!("player/", env!("CARGO_PKG_VERSION"));
 
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
@@ -76,15 +79,22 @@ impl std::fmt::Display for Outcome {
 }
 
 /// A connection to a game server.
-#[derive(Debug)]
 pub struct GameClient {
     stream: Stream,
     /// Received and not yet a whole frame.
     buffer: BytesMut,
+    /// What the server gave to come back with, and for how long. Secret.
+    way_back: Option<(Zeroizing<String>, Duration)>,
     /// Whether the server said that it waits for the grant.
     pub delayed: bool,
     /// From hello to the last word on it.
     pub answered_in: Duration,
+}
+
+impl std::fmt::Debug for GameClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GameClient").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }
 
 impl GameClient {
@@ -110,7 +120,8 @@ impl GameClient {
     }
 
     fn over(stream: Stream) -> Self {
-        Self { stream, buffer: BytesMut::new(), delayed: false, answered_in: Duration::ZERO }
+        let (buffer, answered_in) = (BytesMut::new(), Duration::ZERO);
+        Self { stream, buffer, way_back: None, delayed: false, answered_in }
     }
 
     /// Says hello and does not wait.
@@ -118,13 +129,24 @@ impl GameClient {
     /// # Errors
     /// When the connection fails.
     pub async fn say_hello(&mut self, token: &str) -> Result<(), ClientError> {
-        let hello = Hello {
-            version: limits::GAME_LINK_VERSION,
-            token: token.to_owned(),
-            build: concat!("player/", env!("CARGO_PKG_VERSION")).to_owned(),
-            app_data: Vec::new(),
-        };
+        let (token, build) = (token.to_owned(), BUILD.to_owned());
+        let hello = Hello { version: limits::GAME_LINK_VERSION, token, build, app_data: Vec::new() };
         self.send(&ClientFrame::Hello(hello)).await
+    }
+
+    /// Asks to be let back into a session, and does not wait.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn ask_back(&mut self, credential: &str) -> Result<(), ClientError> {
+        let (credential, build) = (credential.to_owned(), BUILD.to_owned());
+        let resume = Resume { version: limits::GAME_LINK_VERSION, credential, build, app_data: Vec::new() };
+        self.send(&ClientFrame::Resume(resume)).await
+    }
+
+    /// What to come back with if this connection breaks, and within what time. Secret.
+    pub fn way_back(&self) -> Option<(&str, Duration)> {
+        self.way_back.as_ref().map(|(credential, within)| (credential.as_str(), *within))
     }
 
     /// Sends any frame.
@@ -136,7 +158,7 @@ impl GameClient {
         Ok(self.stream.flush().await?)
     }
 
-    /// The next frame we understand; newer ones are skipped.
+    /// The next frame that is for the player; newer ones are skipped, and the way back is kept.
     ///
     /// # Errors
     /// When the connection ends or falls silent.
@@ -152,6 +174,12 @@ impl GameClient {
         loop {
             match self.take_frame() {
                 Some(Err(ClientError::Frame(FrameError::UnknownTag(_)))) => {}
+                Some(Ok(ServerFrame::Reconnect { credential, within_ms })) => {
+                    let within = Duration::from_millis(within_ms.into());
+                    self.way_back = Some((credential.into(), within));
+                    // Unsaid, the older one stays good: no harm. A server that is gone is found out by the next read.
+                    let _ = self.send(&ClientFrame::Kept).await;
+                }
                 Some(frame) => return frame,
                 None if self.stream.read_buf(&mut self.buffer).await? == 0 => {
                     return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
@@ -188,7 +216,10 @@ impl GameClient {
                     return Ok(Outcome::Refused { code, retry, handover });
                 }
                 ServerFrame::Delayed { .. } => self.delayed = true,
-                ServerFrame::App(_) | ServerFrame::Ending { .. } | ServerFrame::Notice { .. } => {}
+                ServerFrame::App(_)
+                | ServerFrame::Ending { .. }
+                | ServerFrame::Notice { .. }
+                | ServerFrame::Reconnect { .. } => {}
             }
         }
     }
@@ -204,6 +235,17 @@ impl GameClient {
         client.say_hello(token).await?;
         let outcome = client.outcome().await?;
         client.answered_in = started.elapsed();
+        Ok((client, outcome))
+    }
+
+    /// Connects, asks to be let back and waits for the word on it.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn come_back(address: &str, credential: &str) -> Result<(Self, Outcome), ClientError> {
+        let mut client = Self::connect(address).await?;
+        client.ask_back(credential).await?;
+        let outcome = client.outcome().await?;
         Ok((client, outcome))
     }
 

@@ -255,6 +255,8 @@ impl Site {
             ("GAME_SERVER__GAME__ADVERTISE", server.game.addr().to_string()),
             ("GAME_SERVER__GAME__MAX_PLAYERS", slots.to_string()),
             ("GAME_SERVER__GAME__DRAIN_MS", DRAIN_MS.to_string()),
+            // Who goes without a word has gone.
+            ("GAME_SERVER__GAME__RECONNECT_GRACE_MS", "0".to_owned()),
             ("GAME_SERVER__LOG__FORMAT", "json".to_owned()),
         ]);
         let mut slot = server.run.lock().await;

@@ -67,6 +67,12 @@ fn hello(version: u8, token: &str) -> Vec<u8> {
     frames::encode(&ClientFrame::Hello(hello)).unwrap()
 }
 
+fn resume(version: u8, credential: &str) -> Vec<u8> {
+    let (credential, build) = (credential.to_owned(), String::new());
+    frames::encode(&ClientFrame::Resume(frames::Resume { version, credential, build, app_data: vec![] }))
+        .unwrap()
+}
+
 fn app(data: &[u8]) -> Vec<u8> {
     frames::encode(&ClientFrame::App(data.to_vec())).unwrap()
 }
@@ -117,6 +123,11 @@ fn cases(tls: bool) -> Vec<Case> {
         ("all at its bound", over(&text(limits::TOKEN_TEXT_BYTES_MAX), "", 1024), NOT_GENUINE),
         ("an app frame first", app(b"first"), MALFORMED),
         ("leave first", frames::encode(&ClientFrame::Leave).unwrap(), MALFORMED),
+        ("kept first", frames::encode(&ClientFrame::Kept).unwrap(), MALFORMED),
+        ("a resume without fields", framed(&[3]), MALFORMED),
+        ("a resume with no credential", resume(version, "none"), &[Code::ReconnectRefused]),
+        ("a resume with a token", resume(version, &text(76)), &[Code::ReconnectRefused]),
+        ("a resume of a newer version", resume(version + 1, "none"), TOO_OLD),
         ("a newer version", hello(version + 1, "no token"), TOO_OLD),
         ("version 0", hello(0, "no token"), TOO_OLD),
         ("no token", whole.clone(), NOT_GENUINE),

@@ -11,5 +11,7 @@ mod moves;
 mod operators;
 mod overload;
 mod repeats;
+mod returns;
+mod saves;
 mod sessions;
 mod tokens;

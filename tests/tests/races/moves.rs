@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use game_server::server::world::PlayerHandler;
-use game_server::{MoveRequest, PlayerSlot};
+use game_server::{MoveRequest, PlayerSlot, SlotId};
 use hub_tests::client::{ClientError, GameClient, LoggedIn, Outcome};
 use hub_tests::events::log;
 use hub_tests::hub::TestHub;
@@ -68,6 +68,8 @@ impl PlayerHandler for Station {
     fn said(&self, _: &PlayerSlot, _: &[u8]) -> Option<Vec<u8>> {
         None
     }
+
+    fn resumed(&self, _: SlotId, _: &PlayerSlot) {}
 
     fn leaving(&self, _: &PlayerSlot) {}
 }

@@ -16,7 +16,11 @@ fn a_client_after_its_grant_is_in_at_once() {
         panic!("{out:?}")
     };
     let Grant { handover, player, fence, name, luggage, .. } = issued.grant;
-    assert_eq!(welcome, &Welcome { slot: welcome.slot, handover, player, fence, name, luggage });
+    let reconnect = welcome.reconnect.clone();
+    assert_eq!(reconnect.as_ref().map(|way| way.within), Some(GRACE));
+    let slot = welcome.slot;
+    let expected = Welcome { slot, handover, player, fence, name, luggage, resumes: None, reconnect };
+    assert_eq!(welcome, &expected);
     assert!(!out.iter().any(|e| matches!(e, Effect::Delayed { .. })));
     assert_eq!(occupied(&bench), (1, 0, 0));
     assert_eq!(bench.gate.deadlines.len(), 1, "its mark's: a grant that was used expires no more");

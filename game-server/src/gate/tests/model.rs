@@ -1,6 +1,8 @@
-//! Any interleaving of grants, ends, clients, leaves, time and clock steps, with every message repeated at will.
+//! Any interleaving of grants, ends, clients, leaves, broken connections, returns, time and clock steps, with every message repeated at will.
 //!
-//! Checks invariants 1, 3, 4, 5 and the server's part of 8 from what comes out alone; the bench checks the books after each input.
+//! Checks invariants 1, 3, 4, 5 and the server's part of 8 from what comes out alone; the bench checks the books after each input. Of
+//! returns: a session has at most two credentials that are good, and one once its client has said that it has it; any other gets nothing
+//! and changes nothing; nobody comes back to a session that was told to end, and each lost one ends or is come back to in its time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +22,12 @@ enum Step {
     Forge,
     Abandon(usize),
     Leave(usize),
+    Drop(usize),
+    /// Shows one of the credentials there were, the newest first.
+    Return(usize),
+    Kept(usize),
+    /// Says something of a slot that is nobody's any more.
+    SaidLate(u64),
     EndBelow(u8, u64, u32),
     EndHash(usize),
     Pass(u64),
@@ -39,6 +47,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Forge),
         6 => (0..40_usize).prop_map(Step::Abandon),
         10 => (0..8_usize).prop_map(Step::Leave),
+        8 => (0..4_usize).prop_map(Step::Drop),
+        12 => (0..6_usize).prop_map(Step::Return),
+        5 => (0..4_usize).prop_map(Step::Kept),
+        2 => (0..40_u64).prop_map(Step::SaidLate),
         8 => (0..PLAYERS, 0..13_u64, 0..5_000_u32).prop_map(|(who, n, save)| Step::EndBelow(who, n, save)),
         6 => (0..TOKENS).prop_map(Step::EndHash),
         20 => prop_oneof![0..200_u64, 0..12_000_u64, 0..100_000_u64].prop_map(Step::Pass),
@@ -73,6 +85,12 @@ struct Model {
     kicked: BTreeSet<SlotId>,
     /// Moves asked and not answered, each with its deadline.
     moving: BTreeMap<SlotId, Mono>,
+    /// Every credential there was, the oldest first, and whose session it is for.
+    issued_ways: Vec<(String, Fence)>,
+    /// Per session: the newest credential, and the one before it while that is good.
+    good: BTreeMap<Fence, (usize, Option<usize>)>,
+    /// Sessions without a connection, and since when.
+    lost: BTreeMap<SlotId, Mono>,
     max_players: u32,
 }
 
@@ -105,6 +123,9 @@ impl Model {
             floor_until: BTreeMap::new(),
             kicked: BTreeSet::new(),
             moving: BTreeMap::new(),
+            issued_ways: Vec::new(),
+            good: BTreeMap::new(),
+            lost: BTreeMap::new(),
             max_players,
             bench,
         }
@@ -139,7 +160,32 @@ impl Model {
             Step::Leave(n) => {
                 let Some(slot) = self.live.keys().nth(n).copied() else { return };
                 self.live.remove(&slot);
+                self.lost.remove(&slot);
                 self.bench.handle(Input::Leave(slot))
+            }
+            Step::Drop(n) => {
+                let Some(slot) = self.live.keys().nth(n).copied() else { return };
+                if !self.kicked.contains(&slot) {
+                    self.lost.entry(slot).or_insert(self.bench.now.mono);
+                }
+                self.bench.handle(Input::Dropped(slot))
+            }
+            Step::Return(n) => return self.come_back(n),
+            Step::Kept(n) => {
+                let Some((slot, (_, fence))) = self.live.iter().nth(n) else { return };
+                let newest = self.good[fence].0;
+                self.good.insert(*fence, (newest, None));
+                self.bench.handle(Input::Kept(*slot))
+            }
+            Step::SaidLate(n) => {
+                let slot = SlotId(n);
+                if self.live.contains_key(&slot) {
+                    return;
+                }
+                let late = [Input::Dropped(slot), Input::Kept(slot), Input::Leave(slot)];
+                let out: Vec<_> = late.into_iter().flat_map(|input| self.bench.handle(input)).collect();
+                assert!(out.iter().all(|effect| matches!(effect, Effect::Status(_))), "{out:?}");
+                out
             }
             Step::EndBelow(who, n, save_within_ms) => {
                 let (player, below) = (player(who), if n == 0 { Fence::ZERO } else { fence(n) });
@@ -183,6 +229,33 @@ impl Model {
         self.observe(&out);
     }
 
+    /// Shows a credential, and checks that it is good for what it should be.
+    fn come_back(&mut self, n: usize) {
+        // Things may fall due first; what the credential meets is what is there then.
+        let out = self.bench.handle(Input::Tick);
+        self.observe(&out);
+        let Some(at) = self.issued_ways.len().checked_sub(n + 1) else { return };
+        let (credential, fence) = self.issued_ways[at].clone();
+        let session = self.live.iter().find(|(_, (_, of))| *of == fence).map(|(slot, _)| *slot);
+        let (newest, before) = self.good[&fence];
+        let is_good = at == newest || before == Some(at);
+        let occupied = self.bench.gate.occupancy();
+        let out = self.bench.resume(&credential);
+        let [(_, verdict)] = verdicts(&out)[..] else { panic!("one verdict, at once: {out:?}") };
+        assert_eq!(self.bench.gate.occupancy(), occupied, "a return changes no count");
+        if let Some(slot) = session.filter(|slot| is_good && !self.kicked.contains(slot)) {
+            assert!(verdict.is_ok_and(|to| to != slot), "good, and not let back");
+            self.lost.remove(&slot);
+            // The one that was shown is what the client has for certain.
+            self.good.insert(fence, (self.issued_ways.len(), Some(at)));
+        } else {
+            assert!(verdict.is_err(), "let back by a credential that is spent");
+            let is_quiet = |effect: &Effect| matches!(effect, Effect::Verdict { .. } | Effect::Status(_));
+            assert!(out.iter().all(is_quiet), "it changed something: {out:?}");
+        }
+        self.observe(&out);
+    }
+
     /// The hub sends a grant from its issue until its expiry only.
     fn is_sendable(&self, n: usize) -> bool {
         let expires = self.issued[n].grant.expires_at.0;
@@ -212,6 +285,7 @@ impl Model {
                 }
                 Effect::Kick { slot, save_by, .. } => {
                     assert!(self.kicked.insert(*slot), "kicked twice");
+                    self.lost.remove(slot);
                     assert!(save_by.since(now.mono) <= ms(20_000));
                 }
                 Effect::Void { slot, .. } => {
@@ -244,6 +318,9 @@ impl Model {
                 Effect::Superseded { .. } => self.floors.clear(),
             }
         }
+        for (slot, since) in &self.lost {
+            assert!(now.mono.since(*since) < GRACE, "{slot:?} is neither back nor told to end");
+        }
         for (ticket, (_, deadline)) in &self.waiting {
             assert!(*deadline > now.mono, "ticket {ticket} got no verdict by its deadline");
         }
@@ -261,6 +338,18 @@ impl Model {
 
     fn welcome(&mut self, ticket: u64, welcome: &Welcome) {
         let now = self.bench.now;
+        let credential = welcome.reconnect.as_ref().unwrap().credential.expose().to_owned();
+        self.issued_ways.push((credential, welcome.fence));
+        if let Some(older) = welcome.resumes {
+            let session = self.live.remove(&older);
+            assert_eq!(session, Some((welcome.player, welcome.fence)), "another session than was lost");
+            self.live.insert(welcome.slot, (welcome.player, welcome.fence));
+            if let Some(deadline) = self.moving.remove(&older) {
+                self.moving.insert(welcome.slot, deadline);
+            }
+            return;
+        }
+        self.good.insert(welcome.fence, (self.issued_ways.len() - 1, None));
         let grant = &self.issued[self.shown[&ticket]].grant;
         assert_eq!((welcome.player, welcome.fence), (grant.player, grant.fence), "redeemed = granted");
         assert!(now.unix < grant.expires_at, "welcomed after its expiry");
@@ -279,6 +368,7 @@ impl Model {
         let gate = &self.bench.gate;
         assert_eq!((gate.delayed.len(), gate.ledger.held_len(), gate.marks.len()), (0, 0, 0));
         assert_eq!(gate.deadlines.len(), 0, "deadlines left behind");
+        assert!(self.lost.is_empty() && gate.lost() == 0, "somebody is lost for ever");
         assert!(self.waiting.is_empty(), "somebody waits for ever");
         assert_eq!(
             self.decided.len() + self.abandoned,
