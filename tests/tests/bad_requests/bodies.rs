@@ -55,7 +55,7 @@ async fn what_is_no_json_object() {
 async fn members_that_are_not_the_routes() {
     let rig = Rig::start().await;
     let nested = |depth: usize, inner: &str| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
-    let known = "known are `login`, `password`, `server`, `region`, `regions`, `handover`";
+    let known = "known are `login`, `password`, `server`, `region`, `regions`, `latencies`, `labels`, `sticky`, `party`, `party_size`, `handover`, `build`";
     let cases: Vec<(&str, &str, Vec<u8>, Expect)> = vec![
         (
             "a deep list for a text",
