@@ -11,4 +11,5 @@ pub mod saving;
 pub mod server;
 pub mod setup;
 pub mod site;
+pub mod times;
 pub mod torture;

@@ -32,6 +32,8 @@ pub struct HubProcess {
     pub mqtt: SocketAddr,
     /// Where operators look.
     pub operators: SocketAddr,
+    /// Where operators command.
+    pub admin: SocketAddr,
 }
 
 /// A running game server.
@@ -100,9 +102,9 @@ impl Site {
         let mut process = start(descriptors_max, "hub", "auth-hub", &["serve"], &settings, self.path())?;
         let ready = process.ready().await?;
         let of = |name| Process::addr(&ready, name);
-        let (http, mqtt, operators) = (of("http")?, of("mqtt")?, of("operators")?);
+        let (http, mqtt, operators, admin) = (of("http")?, of("mqtt")?, of("operators")?, of("admin")?);
         process.logged(&["\"link.up\""], PATIENCE).await?;
-        Ok(HubProcess { process, http, mqtt, operators })
+        Ok(HubProcess { process, http, mqtt, operators, admin })
     }
 
     /// The key line, as an operator gets it.

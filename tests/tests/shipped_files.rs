@@ -38,20 +38,51 @@ fn the_shipped_settings_load_and_are_the_defaults() {
     assert_eq!(format!("{server:?}"), format!("{:?}", game_server::server::settings::Settings::default()));
 }
 
-#[tokio::test]
-async fn the_demo_runs_to_its_end() -> anyhow::Result<()> {
-    assert_eq!(readme_commands("See it"), ["scripts/demo", "cargo test --workspace"]);
+/// Runs a script to its end, and gives what it printed; it must end well.
+async fn run(script: &str) -> anyhow::Result<String> {
     let target = binaries()?;
-    let run = Command::new(root().join("scripts/demo"))
+    let run = Command::new(root().join("scripts").join(script))
         .env("CARGO_TARGET_DIR", target.parent().context("a target folder")?)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(Duration::from_mins(4), run).await??;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "scripts/demo failed:\n{out}\n{err}");
-    for said in ["delayed", "token-spent", "token-not-genuine", "is number 1 in line", "superseded", "p99"] {
+    ensure!(output.status.success(), "scripts/{script} failed:\n{out}\n{err}");
+    Ok(out.into_owned())
+}
+
+#[tokio::test]
+async fn the_demo_runs_to_its_end() -> anyhow::Result<()> {
+    assert_eq!(readme_commands("See it"), ["scripts/demo", "cargo test --workspace"]);
+    let out = run("demo").await?;
+    for said in ["delayed", "token-spent", "token-not-genuine", "gets a ticket", "superseded", "p99"] {
         assert!(out.contains(said), "the demo says nothing of {said}:\n{out}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_rolling_update_loses_nobody() -> anyhow::Result<()> {
+    let out = run("rolling-update").await?;
+    for said in [
+        "server-draining",
+        "Build 2.0.0",
+        "no slot counted twice",
+        "12 tickets are good",
+        "never noticed",
+        "refused for good: 0",
+        "p99",
+    ] {
+        assert!(out.contains(said), "the show says nothing of {said}:\n{out}");
+    }
+    // The page for operators has each command of the show.
+    let page = std::fs::read_to_string(root().join("docs/ROLLING_UPDATES.md"))?;
+    let commands: Vec<_> = out.lines().filter_map(|line| line.trim().strip_prefix("$ ")).collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    for command in commands {
+        let start = command.split(" --").next().unwrap_or_default().split(" '").next().unwrap_or_default();
+        assert!(page.contains(start), "the page says nothing of {start}");
     }
     Ok(())
 }

@@ -107,7 +107,7 @@ impl Bench {
             Step::Granted(nth) => self.nth(nth).into_iter().for_each(|id| self.queue.granted(id)),
             Step::GiveBack(nth) => self.nth(nth).into_iter().for_each(|id| self.queue.give_back(id)),
             Step::Admitted(nth) => {
-                self.nth(nth).into_iter().for_each(|id| self.queue.admitted(id, self.now.mono))
+                self.nth(nth).into_iter().for_each(|id| self.queue.admitted(id, self.now.mono));
             }
             Step::Remove(nth) => {
                 self.nth(nth).map(|id| self.queue.remove(id));

@@ -5,7 +5,6 @@
 
 mod scenes;
 mod stage;
-mod table;
 
 use std::io::Write as _;
 use std::process::ExitCode;

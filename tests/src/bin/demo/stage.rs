@@ -8,10 +8,10 @@ use anyhow::{Context as _, ensure};
 use hub_tests::client::{ClientError, GameClient, HubClient, Outcome, Ticket};
 use hub_tests::process::{Process, binaries};
 use hub_tests::proxy::FaultProxy;
+use hub_tests::times::Table;
 use tempfile::TempDir;
 
 use crate::say;
-use crate::table::Table;
 
 /// Slots of each server.
 pub(crate) const SLOTS: usize = 12;

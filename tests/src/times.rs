@@ -1,18 +1,18 @@
-//! The table at the end: per step, how many, and how long at the median and near the worst.
+//! The table at the end of a show: per step, how many, and how long at the median and near the worst. Knows no step.
 
 use std::fmt;
 use std::time::Duration;
 
 /// Times by step, in the order the steps first came.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
+pub struct Table {
     rows: Vec<(&'static str, Vec<Duration>)>,
     notes: Vec<String>,
 }
 
 impl Table {
     /// One more of a step.
-    pub(crate) fn add(&mut self, step: &'static str, took: Duration) {
+    pub fn add(&mut self, step: &'static str, took: Duration) {
         match self.rows.iter_mut().find(|(name, _)| *name == step) {
             Some((_, times)) => times.push(took),
             None => self.rows.push((step, vec![took])),
@@ -20,7 +20,7 @@ impl Table {
     }
 
     /// A line under the table.
-    pub(crate) fn note(&mut self, line: String) {
+    pub fn note(&mut self, line: String) {
         self.notes.push(line);
     }
 }
