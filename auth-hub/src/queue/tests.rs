@@ -180,7 +180,9 @@ fn within_a_class_the_order_is_that_of_arrival_and_positions_do_not_rise() {
     // Saved in another order than they came in.
     let mut ids: Vec<TicketId> = bench.queue.tickets.keys().copied().collect();
     ids.reverse();
-    ids.iter().for_each(|id| bench.queue.saved(*id, Class::Normal));
+    for id in ids {
+        bench.queue.saved(id, Class::Normal);
+    }
     for round in 0..20 {
         for id in bench.queue.tickets.keys() {
             let position = bench.queue.view(*id, bench.now.mono).unwrap().position;

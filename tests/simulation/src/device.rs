@@ -3,7 +3,7 @@
 //! Honest ones show their token once, where they were sent, in time. The others come late, twice, elsewhere, with altered tokens, or never.
 
 use auth_hub::accounts::AccountRow;
-use auth_hub::handover::{HandoverRequest, Placed, Refused};
+use auth_hub::handover::{Answered, HandoverRequest, Placed, Refused};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use game_server::gate::{SlotId, Ticket};
@@ -14,6 +14,7 @@ use shared_msgs::ids::{HandoverId, ServerId, TokenHash};
 use crate::facts::{Ms, NodeId, Phase};
 use crate::node::Kind;
 use crate::scenario::Scenario;
+use crate::waiting::Hold;
 use crate::world::{Event, World};
 
 /// The longest an honest client waits for its answer: the hub's own deadline, and a little.
@@ -58,11 +59,18 @@ pub(crate) enum Told {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Idle,
     Asking,
-    AtDoor { mine: Option<(NodeId, Ticket)> },
-    InGame { node: NodeId, slot: SlotId },
+    /// It has a ticket.
+    Waiting(Hold),
+    AtDoor {
+        mine: Option<(NodeId, Ticket)>,
+    },
+    InGame {
+        node: NodeId,
+        slot: SlotId,
+    },
 }
 
 /// See the module.
@@ -71,14 +79,25 @@ pub(crate) struct Device {
     pub(crate) account: i64,
     is_first: bool,
     round: u32,
-    state: State,
+    pub(crate) state: State,
     pub(crate) refused: Option<&'static str>,
+    /// Questions it has asked about its tickets.
+    pub(crate) turn: u32,
+    /// It has been in since the storm was over.
+    pub(crate) was_in: bool,
 }
 
 impl Device {
     pub(crate) fn all(scenario: &Scenario) -> Vec<Self> {
-        let device =
-            |account, is_first| Self { account, is_first, round: 0, state: State::Idle, refused: None };
+        let device = |account, is_first| Self {
+            account,
+            is_first,
+            round: 0,
+            state: State::Idle,
+            refused: None,
+            turn: 0,
+            was_in: false,
+        };
         let first = (0..scenario.accounts).map(|account| device(account, true));
         first.chain((0..scenario.second_devices).map(|account| device(account, false))).collect()
     }
@@ -104,17 +123,19 @@ fn hash_of(token: &str) -> TokenHash {
 }
 
 impl World {
-    fn current(&mut self, attempt: Attempt) -> Option<&mut Device> {
+    pub(crate) fn current(&mut self, attempt: Attempt) -> Option<&mut Device> {
         self.devices.get_mut(attempt.device).filter(|device| device.round == attempt.round)
     }
 
     /// Ends this round; the next one begins after a while.
-    fn next_round(&mut self, attempt: Attempt, pause: Ms) {
+    pub(crate) fn next_round(&mut self, attempt: Attempt, pause: Ms) {
+        let has_queue = self.scenario.queue.is_some();
         let Some(device) = self.current(attempt) else { return };
         device.state = State::Idle;
         device.round += 1;
         let next = Attempt { round: device.round, ..attempt };
-        let wants_in = device.comes_back() && self.phase == Some(Phase::Settled);
+        let is_done = has_queue && device.was_in;
+        let wants_in = device.comes_back() && self.phase == Some(Phase::Settled) && !is_done;
         if self.phase.is_none() || wants_in {
             self.after(pause, Event::Act(next));
         }
@@ -128,11 +149,11 @@ impl World {
         }
     }
 
-    fn is_honest(&self) -> bool {
+    pub(crate) fn is_honest(&self) -> bool {
         self.phase.is_some() || self.dice.per_mille(self.scenario.honest)
     }
 
-    fn pause(&self) -> Ms {
+    pub(crate) fn pause(&self) -> Ms {
         if self.phase.is_some() {
             self.dice.between(200, 1_000)
         } else {
@@ -149,7 +170,7 @@ impl World {
             // In the calm nobody sets out; who is wanted is woken after it.
             State::Idle if is_calm => return,
             State::Idle => {}
-            State::InGame { .. } => return,
+            State::InGame { .. } | State::Waiting(_) => return,
             State::Asking | State::AtDoor { mine: None } => {
                 let pause = self.pause();
                 return self.next_round(attempt, pause);
@@ -179,15 +200,18 @@ impl World {
     fn request(&self, account: i64) -> HandoverRequest {
         let is_choosy = self.phase.is_none() && self.dice.below(10) == 0;
         let plan = self.dice.pick(&self.scenario.servers);
+        let queue = self.scenario.queue.filter(|_| self.phase.is_none());
+        let party = queue.and_then(|queue| queue.party_of(account, self.now));
         HandoverRequest {
-            server: plan.filter(|_| is_choosy).and_then(|plan| plan.id.parse().ok()),
+            party,
+            server: plan.filter(|_| is_choosy && party.is_none()).and_then(|plan| plan.id.parse().ok()),
             regions: (self.dice.below(3) == 0).then(|| "eu".to_owned()).into_iter().collect(),
             ..HandoverRequest::anywhere(AccountRow::from_raw(account), format!("player {account}"))
         }
     }
 
     /// The hub's answer is under way; now and then it is lost.
-    pub(crate) fn answer_client(&mut self, handover: HandoverId, answer: Result<Placed, Refused>) {
+    pub(crate) fn tell_client(&mut self, handover: HandoverId, answer: Result<Answered, Refused>) {
         let Some(attempt) = self.asks.remove(&handover) else { return };
         if self.phase.is_none() && self.dice.below(40) == 0 {
             return;
@@ -196,12 +220,16 @@ impl World {
         self.after(delay, Event::Answer { attempt, answer: Box::new(answer) });
     }
 
-    pub(crate) fn on_answer(&mut self, attempt: Attempt, answer: Result<Placed, Refused>) {
-        let Some(device) = self.current(attempt).filter(|device| device.state == State::Asking) else {
-            return;
-        };
+    pub(crate) fn on_answer(&mut self, attempt: Attempt, answer: Result<Answered, Refused>) {
+        let hopes = |state| matches!(state, State::Asking | State::Waiting(_));
+        let Some(device) = self.current(attempt).filter(|device| hopes(device.state)) else { return };
         match answer {
-            Ok(placed) => {
+            Ok(Answered::Queued(view)) => self.wait_in_line(attempt, &view),
+            Ok(Answered::Left) => {
+                let pause = self.pause();
+                self.next_round(attempt, pause);
+            }
+            Ok(Answered::Placed(placed)) => {
                 device.state = State::AtDoor { mine: None };
                 self.go(attempt, &placed);
             }
@@ -281,6 +309,9 @@ impl World {
     }
 
     pub(crate) fn on_told(&mut self, attempt: Attempt, told: Told) {
+        let is_settled = self.phase == Some(Phase::Settled);
+        let is_over = is_settled || self.phase == Some(Phase::Calm);
+        let has_queue = self.scenario.queue.is_some();
         let Some(device) = self.current(attempt) else {
             // Who has gone on in the meantime leaves what it no longer wants.
             match told {
@@ -294,10 +325,12 @@ impl World {
             (State::AtDoor { .. }, Told::Seen { node, ticket }) => {
                 device.state = State::AtDoor { mine: Some((node, ticket)) };
             }
-            (State::AtDoor { .. } | State::Asking, Told::In { node, slot }) => {
+            (State::AtDoor { .. } | State::Asking | State::Waiting(_), Told::In { node, slot }) => {
                 device.state = State::InGame { node, slot };
                 device.refused = None;
-                let stays = matches!(self.phase, Some(Phase::Calm | Phase::Settled));
+                device.was_in |= is_settled;
+                // With a queue, whoever has been in makes room for the next.
+                let stays = is_over && !has_queue;
                 if !stays {
                     let play = self.dice.below(self.scenario.play);
                     self.after(play, Event::Leave { node, slot });

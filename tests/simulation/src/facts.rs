@@ -5,12 +5,15 @@ use std::fmt::{self, Write as _};
 use auth_hub::bus::Sender;
 use auth_hub::fleet::Addressed;
 use auth_hub::handover::{Placed, Refused};
+use auth_hub::queue::{QueueSettings, TicketId, TicketRow, TicketView};
 use game_server::gate;
 use shared_msgs::clock::UnixMs;
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, HandoverId, HubId, PlayerId, ServerId, TokenHash};
 use shared_msgs::messages::{Occupancy, Order, ServerMessage};
 use shared_msgs::topics::Topic;
+
+use crate::tickets::Wish;
 
 /// Milliseconds of true time since the run began.
 pub(crate) type Ms = u64;
@@ -67,8 +70,8 @@ pub(crate) enum Fact<'a> {
     ServerUp { node: NodeId, server: &'a ServerId, boot: BootId, max_players: u32, parked_max: u32 },
     /// A process is no more.
     Down { node: NodeId, why: &'static str },
-    /// A client's request reached a hub's core.
-    Asked { node: NodeId, handover: HandoverId, account: i64 },
+    /// A client's request reached a hub's core; it may wait so long for its turn.
+    Asked { node: NodeId, handover: HandoverId, account: i64, wait: Ms },
     /// A hub gives an order.
     Ordered { node: NodeId, to: &'a Addressed },
     /// A hub answers a client.
@@ -125,6 +128,26 @@ pub(crate) enum Fact<'a> {
     Seen { node: NodeId, view: View<'a> },
     /// What a hub still waits for at the end of the run.
     Unanswered { node: NodeId, running: usize, unanswered: usize },
+    /// A hub that starts has this ticket from the database.
+    TicketRestored { node: NodeId, row: &'a TicketRow, account: i64, has_priority: bool },
+    /// It has them all, and goes by these settings.
+    QueueUp { node: NodeId, settings: QueueSettings },
+    /// A hub gives an account a ticket, and has the database keep it.
+    TicketMade { node: NodeId, row: &'a TicketRow, account: i64, has_priority: bool },
+    /// A hub hears that a ticket is kept, or is not.
+    TicketKept { node: NodeId, ticket: TicketId, is_kept: bool },
+    /// An owner's question has reached a hub.
+    TicketAsked { node: NodeId, handover: HandoverId, ticket: TicketId, account: i64, wish: Wish },
+    /// A hub answers how a ticket stands.
+    TicketShown { node: NodeId, handover: HandoverId, view: &'a TicketView },
+    /// A hub answers that a ticket is no more, as its owner wished.
+    TicketGivenBack { node: NodeId, handover: HandoverId },
+    /// A handover has its server; the player's id is looked for.
+    Searched { node: NodeId, handover: HandoverId },
+    /// Tickets count no more.
+    TicketsDropped { node: NodeId, tickets: &'a [TicketId] },
+    /// Tickets at the end of the run: in hubs' memory, and on disk.
+    TicketsLeft { tickets: usize, rows: usize },
 }
 
 fn short(bytes: &[u8]) -> String {
@@ -148,7 +171,7 @@ impl fmt::Display for Fact<'_> {
                 write!(f, "{node} up: server {server} boot={boot} max={max_players}")
             }
             Self::Down { node, why } => write!(f, "{node} down: {why}"),
-            Self::Asked { node, handover, account } => {
+            Self::Asked { node, handover, account, .. } => {
                 write!(f, "{node} asked h={} account={account}", brief(*handover))
             }
             Self::Ordered { node, to: Addressed { server, boot, order } } => match order {
@@ -228,7 +251,6 @@ impl fmt::Display for Fact<'_> {
             }
             Self::Ticked { node, times } => write!(f, "{node} ticked {times} times"),
             Self::Frozen { node, until } => write!(f, "! {node} stands still until {until}"),
-            Self::Locked { machine } => write!(f, "hub machine {machine} is locked out"),
             Self::Fault { what, node: Some(node) } => write!(f, "! {what} {node}"),
             Self::Fault { what, node: None } => write!(f, "! {what}"),
             Self::Phase(phase) => write!(f, "== {phase:?}"),
@@ -241,6 +263,46 @@ impl fmt::Display for Fact<'_> {
             Self::Unanswered { node, running, unanswered } => {
                 write!(f, "{node} waits for {running} handovers and {unanswered} answers")
             }
+            other => other.write_more(f),
+        }
+    }
+}
+
+impl Fact<'_> {
+    fn write_more(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { machine } => write!(f, "hub machine {machine} is locked out"),
+            Self::TicketRestored { node, row, account, .. } => {
+                write!(f, "{node} restores {} of account={account}", row.ticket)
+            }
+            Self::QueueUp { node, settings } => write!(f, "{node} queue: {settings:?}"),
+            Self::TicketMade { node, row, account, .. } => write!(
+                f,
+                "{node} ticket {} for account={account} {:?} {:?} party={:?}",
+                row.ticket,
+                row.class,
+                row.line,
+                row.party.map(|party| party.size)
+            ),
+            Self::TicketKept { node, ticket, is_kept } => write!(f, "{node} ticket {ticket} kept={is_kept}"),
+            Self::TicketAsked { node, handover, ticket, account, wish } => {
+                write!(f, "{node} asked h={} account={account} of {ticket}: {wish:?}", brief(*handover))
+            }
+            Self::TicketShown { node, handover, view } => write!(
+                f,
+                "{node} answers h={} {} {:?} {}",
+                brief(*handover),
+                view.ticket,
+                view.standing,
+                view.position
+            ),
+            Self::TicketGivenBack { node, handover } => {
+                write!(f, "{node} answers h={} given back", brief(*handover))
+            }
+            Self::Searched { node, handover } => write!(f, "{node} h={} has its server", brief(*handover)),
+            Self::TicketsDropped { node, tickets } => write!(f, "{node} drops {tickets:?}"),
+            Self::TicketsLeft { tickets, rows } => write!(f, "{tickets} tickets and {rows} rows are left"),
+            _ => Ok(()),
         }
     }
 }

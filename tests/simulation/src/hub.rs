@@ -6,7 +6,8 @@ use auth_hub::accounts::AccountRow;
 use auth_hub::bus::{HubSession, Inlet, KeyRing};
 use auth_hub::fleet::{Addressed, Placement, Policy};
 use auth_hub::handover::core::{Core, Effect, Input, Settings};
-use auth_hub::handover::{HandoverRequest, fences_are_startable};
+use auth_hub::handover::{Answered, HandoverRequest, fences_are_startable};
+use auth_hub::queue::{TicketId, TicketRow};
 use shared_msgs::clock::Now;
 use shared_msgs::codec;
 use shared_msgs::ids::{HandoverId, HubId, PlayerId, Realm};
@@ -26,6 +27,8 @@ pub(crate) enum Question {
     Player { handover: HandoverId, account: AccountRow, realm: Realm },
     Owners(Vec<PlayerId>),
     Ceiling(u64),
+    Save(TicketRow),
+    Drop(Vec<TicketId>),
 }
 
 /// See the module.
@@ -57,7 +60,8 @@ impl World {
         // Invariants hold wherever players are sent.
         let policies = [Policy::LeastLoaded, Policy::Packed, Policy::Weighted];
         let policy = policies[usize::try_from(rng.below(3)).unwrap_or_default()];
-        let settings = Settings { placement: Placement { policy, ..Placement::default() }, queue: None };
+        let placement = Placement { policy, ..Placement::default() };
+        let settings = Settings { placement, queue: self.scenario.queue.map(|plan| plan.settings) };
         let hub = Hub {
             id: id.clone(),
             machine,
@@ -71,6 +75,7 @@ impl World {
             self.broker.down_until = self.now;
         }
         self.state(&Fact::HubUp { node, number, id: &id });
+        self.restore_tickets(node);
         self.connect(node);
         self.hub_tick(node);
     }
@@ -102,7 +107,12 @@ impl World {
 
     pub(crate) fn hub_input(&mut self, id: NodeId, input: Input) {
         self.catch_up(id);
-        let Some((hub, now)) = self.hub(id) else { return };
+        let Some((_, now)) = self.hub(id) else { return };
+        if let Input::TicketSaved { ticket, is_priority } = &input {
+            let fact = Fact::TicketKept { node: id, ticket: *ticket, is_kept: is_priority.is_some() };
+            self.watch.see(self.now, &fact);
+        }
+        let Some((hub, _)) = self.hub(id) else { return };
         let effects = hub.core.handle(input, now);
         self.carry_out(id, effects);
         self.settle(id);
@@ -160,7 +170,7 @@ impl World {
         let is_out = self.store.out_until > self.now;
         let players = if is_out { Vec::new() } else { self.store.players_of(account) };
         let input = Input::Ask { handover, request, players };
-        self.state(&Fact::Asked { node: id, handover, account: asker });
+        self.state(&Fact::Asked { node: id, handover, account: asker, wait: 0 });
         self.hub_input(id, input);
     }
 
@@ -175,9 +185,10 @@ impl World {
                 }
                 Effect::Answer { handover, answer } => {
                     self.state(&Fact::Answered { node: id, handover, answer: &answer });
-                    self.answer_client(handover, answer);
+                    self.tell_client(handover, answer.map(Answered::Placed));
                 }
                 Effect::FindPlayer { handover, account, realm } => {
+                    self.state(&Fact::Searched { node: id, handover });
                     self.ask_store(id, Question::Player { handover, account, realm });
                 }
                 Effect::StoreLastServer { player, server } => self.store.note_last_server(player, server),
@@ -186,26 +197,22 @@ impl World {
                 Effect::FindMover { mover, .. } => self.hub_input(id, Input::Mover { mover, found: None }),
                 Effect::StoreCeiling(ceiling) => self.ask_store(id, Question::Ceiling(ceiling)),
                 Effect::Resent => self.state(&Fact::Fault { what: "re-sent by", node: Some(id) }),
-                Effect::Queued { .. }
-                | Effect::HasLeft { .. }
-                | Effect::MoveIgnored
-                | Effect::SaveTicket(_)
-                | Effect::DropTickets(_)
-                | Effect::GrantRoundTrip { .. }
-                | Effect::GrantRefused => {}
+                Effect::MoveIgnored | Effect::GrantRoundTrip { .. } | Effect::GrantRefused => {}
+                other => self.carry_out_ticket(id, other),
             }
         }
     }
 
     /// The database acts some time later, and answers some time after that. A hub that dies meanwhile may leave a write behind or not.
-    fn ask_store(&mut self, node: NodeId, question: Question) {
+    pub(crate) fn ask_store(&mut self, node: NodeId, question: Question) {
         let delay = self.dice.long_tailed(0, 4, 400);
+        let delay = self.written_after(delay, &question);
         self.after(delay, Event::Commit { node, question });
     }
 
     pub(crate) fn on_commit(&mut self, node: NodeId, question: Question) {
         // A question of a hub that is no more may have reached the database, or not.
-        if self.hub(node).is_none() && self.dice.below(2) == 0 {
+        if self.hub(node).is_none() && (self.dice.below(2) == 0 || self.is_written_by_its_heir(&question)) {
             return;
         }
         let is_out = self.store.out_until > self.now;
@@ -225,6 +232,13 @@ impl World {
             Question::Ceiling(ceiling) => {
                 let stored = (!is_out).then(|| self.store.raise_ceiling(ceiling));
                 Input::CeilingStored(stored.filter(|_| is_answered))
+            }
+            Question::Save(row) => self.save_ticket(row, is_out, is_answered),
+            Question::Drop(tickets) => {
+                if !is_out {
+                    self.store.tickets.remove(&tickets);
+                }
+                Input::TicketsDropped { tickets, is_done: is_answered }
             }
         };
         let delay = self.dice.long_tailed(1, 3, 300);

@@ -29,6 +29,7 @@ impl World {
                 for device in 0..self.devices.len() {
                     // What it was told in the storm excuses nothing now.
                     self.devices[device].refused = None;
+                    self.devices[device].was_in = self.is_home(device);
                     if self.devices[device].comes_back() {
                         let delay = self.dice.below(2_000);
                         self.wake(device, delay);
@@ -40,7 +41,7 @@ impl World {
             Phase::AllIn => {
                 let back = (0..self.devices.len()).filter(|device| self.devices[*device].comes_back());
                 let back: Vec<usize> = back.collect();
-                let is_home = |device: &usize| self.is_home(*device);
+                let is_home = |device: &usize| self.has_been_in(*device);
                 if self.now < self.all_in_by && !back.iter().all(is_home) {
                     return self.after(LOOK_EVERY, Event::Phase(Phase::AllIn));
                 }
@@ -54,6 +55,7 @@ impl World {
                 for (id, running, unanswered) in self.waiting_hubs() {
                     self.state(&Fact::Unanswered { node: id, running, unanswered });
                 }
+                self.report_tickets();
                 self.enter(phase);
             }
         }
@@ -65,9 +67,10 @@ impl World {
     }
 
     fn report_home(&mut self, devices: &[usize]) {
-        let is_crowded = self.scenario.room() < self.scenario.accounts;
+        // A queue excuses nobody's absence: everybody's turn comes.
+        let is_crowded = self.scenario.queue.is_none() && self.scenario.room() < self.scenario.accounts;
         for device in devices {
-            let is_in = self.is_home(*device);
+            let is_in = self.has_been_in(*device);
             let Some(device) = self.devices.get(*device) else { continue };
             let refused = device.refused.filter(|_| is_crowded);
             self.watch.see(self.now, &Fact::Home { account: device.account, is_in, refused });
@@ -86,6 +89,20 @@ impl World {
             let delay = self.dice.below(3_000);
             self.after(delay, Event::Leave { node, slot });
         }
+    }
+
+    /// Whether a device is in; where there is a queue, whether it has been.
+    fn has_been_in(&self, device: usize) -> bool {
+        self.is_home(device) || (self.scenario.queue.is_some() && self.devices[device].was_in)
+    }
+
+    /// Tickets in hubs' memory.
+    pub(crate) fn waiting_tickets(&self) -> usize {
+        let of = self.nodes.values().map(|node| match &node.kind {
+            Kind::Hub(hub) => hub.core.tickets(),
+            Kind::Server(_) => 0,
+        });
+        of.sum()
     }
 
     fn waiting_hubs(&self) -> Vec<(NodeId, usize, usize)> {

@@ -2,6 +2,7 @@
 
 use crate::dice::Dice;
 use crate::facts::Ms;
+use crate::tickets::QueuePlan;
 
 /// A server machine: processes come and go on it.
 #[derive(Clone, Debug)]
@@ -88,6 +89,8 @@ pub(crate) struct Scenario {
     pub(crate) drift_ppm: u64,
     /// Clients that do as they should, per mille.
     pub(crate) honest: u64,
+    /// How those wait for whom there is no slot.
+    pub(crate) queue: Option<QueuePlan>,
 }
 
 impl Scenario {
@@ -129,7 +132,23 @@ impl Scenario {
             offset: if dice.below(4) == 0 { dice.below(30_001) } else { dice.below(15_001) },
             drift_ppm: dice.below(201),
             honest: dice.between(500, 1_000),
+            queue: None,
         }
+    }
+
+    /// Where the seed has a queue: few slots for many, on few servers, so that it fills.
+    pub(crate) fn with_queue(mut self, seed: u64) -> Self {
+        let Some((plan, dice)) = QueuePlan::of(seed, self.hubs) else { return self };
+        self.queue = Some(plan);
+        self.accounts = self.accounts.max(6);
+        self.servers.truncate(usize::try_from(dice.between(1, 3)).unwrap_or(1));
+        let count = u32::try_from(self.servers.len()).unwrap_or(1);
+        let room = u32::try_from(self.accounts).unwrap_or(6) / u32::try_from(dice.between(2, 5)).unwrap_or(2);
+        for server in &mut self.servers {
+            // A party that no server could take would wait for ever.
+            server.max_players = (1 + room / count).max(u32::from(plan.party));
+        }
+        self
     }
 
     /// Slots in all.

@@ -7,14 +7,16 @@ use shared_msgs::ids::{PlayerId, Realm, ServerId};
 use shared_msgs::rng::Rng;
 
 use crate::facts::Ms;
+use crate::tickets::Rows;
 
-/// Players and the fence clock ceiling.
+/// Players, tickets and the fence clock ceiling.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     players: BTreeMap<(AccountRow, Realm), PlayerId>,
     last_servers: BTreeMap<PlayerId, ServerId>,
     owners: BTreeMap<PlayerId, (AccountRow, Realm)>,
     pub(crate) ceiling: u64,
+    pub(crate) tickets: Rows,
     /// Every question fails until then.
     pub(crate) out_until: Ms,
 }

@@ -18,6 +18,10 @@ pub struct Tally {
     pub placed: u64,
     /// Of these, without the server's yes.
     pub unconfirmed: u64,
+    /// Tickets of the login queue.
+    pub tickets: u64,
+    /// Tickets that a restarted hub had from its database.
+    pub restored: u64,
     /// Clients let in.
     pub welcomes: u64,
     /// Clients that waited for their grant.
@@ -54,6 +58,8 @@ impl Tally {
             Fact::Verdict { verdict: Err(refused), .. } => {
                 *self.refusals.entry(refused.code.as_str()).or_default() += 1;
             }
+            Fact::TicketMade { .. } => self.tickets += 1,
+            Fact::TicketRestored { .. } => self.restored += 1,
             Fact::Parked { .. } => self.parked += 1,
             Fact::Kicked { .. } => self.kicks += 1,
             Fact::Fault { what, .. } => *self.faults.entry(what).or_default() += 1,
@@ -69,6 +75,8 @@ impl Tally {
         self.handovers += other.handovers;
         self.placed += other.placed;
         self.unconfirmed += other.unconfirmed;
+        self.tickets += other.tickets;
+        self.restored += other.restored;
         self.welcomes += other.welcomes;
         self.parked += other.parked;
         self.kicks += other.kicks;
@@ -92,6 +100,8 @@ impl fmt::Display for Tally {
         row("handovers answered", self.handovers)?;
         row("  with a place", self.placed)?;
         row("  of these unconfirmed", self.unconfirmed)?;
+        row("tickets", self.tickets)?;
+        row("  restored", self.restored)?;
         row("clients parked", self.parked)?;
         row("welcomes", self.welcomes)?;
         row("sessions told to end", self.kicks)?;

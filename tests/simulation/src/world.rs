@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use auth_hub::handover::core::Input;
-use auth_hub::handover::{HandoverRequest, Placed, Refused};
+use auth_hub::handover::{Answered, HandoverRequest, Refused};
+use auth_hub::queue::TicketId;
 use game_server::gate::{self, SlotId, Ticket};
 use shared_msgs::ids::{HandoverId, ServerId};
 use shared_msgs::keys::FleetKeys;
@@ -26,6 +27,7 @@ use crate::machine::Machine;
 use crate::node::Node;
 use crate::scenario::{Scenario, Weather};
 use crate::store::Store;
+use crate::tickets::Wish;
 use crate::watch::Watch;
 
 /// Something that will happen.
@@ -45,8 +47,10 @@ pub(crate) enum Event {
     Commit { node: NodeId, question: Question },
     Stored { node: NodeId, input: Box<Input> },
     LookUp { node: NodeId, handover: HandoverId, request: Box<HandoverRequest> },
-    Answer { attempt: Attempt, answer: Box<Result<Placed, Refused>> },
+    Answer { attempt: Attempt, answer: Box<Result<Answered, Refused>> },
     Act(Attempt),
+    Poll { attempt: Attempt, turn: u32 },
+    TicketAsk { node: NodeId, handover: HandoverId, ticket: TicketId, wish: Wish },
     Arrive { attempt: Attempt, server: ServerId, token: Shows },
     Abandon { node: NodeId, ticket: Ticket },
     Told { attempt: Attempt, told: Told },
@@ -111,7 +115,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, watch: Watch) -> Self {
         let dice = Dice::new(seed);
-        let scenario = Scenario::new(&dice);
+        let scenario = Scenario::new(&dice).with_queue(seed);
         let keys = Arc::new(FleetKeys::generate(&*dice.fork()));
         let machine = || Machine::new(&dice, &scenario);
         let hubs = (0..scenario.hubs).map(|_| machine()).collect();
@@ -186,6 +190,7 @@ impl World {
             | Event::Connect(node)
             | Event::Stored { node, .. }
             | Event::LookUp { node, .. }
+            | Event::TicketAsk { node, .. }
             | Event::Abandon { node, .. }
             | Event::Leave { node, .. }
             | Event::Dropped { node, .. }
@@ -232,6 +237,10 @@ impl World {
             Event::LookUp { node, handover, request } => self.on_look_up(node, handover, *request),
             Event::Answer { attempt, answer } => self.on_answer(attempt, *answer),
             Event::Act(attempt) => self.act(attempt),
+            Event::Poll { attempt, turn } => self.poll(attempt, turn),
+            Event::TicketAsk { node, handover, ticket, wish } => {
+                self.on_ticket_ask(node, handover, ticket, wish);
+            }
             Event::Arrive { attempt, server, token } => self.on_arrive(attempt, &server, token),
             Event::Abandon { node, ticket } => self.on_abandon(node, ticket),
             Event::Told { attempt, told } => self.on_told(attempt, told),

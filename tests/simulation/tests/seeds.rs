@@ -42,6 +42,7 @@ fn two_hundred_storms_hold_every_invariant() {
         all.welcomes > 20_000 && all.parked > 1_000 && all.unconfirmed > 1_000 && all.kicks > 2_000,
         "{all}"
     );
+    assert!(all.tickets > 1_000 && all.restored > 100, "{all}");
     let faults = [
         "hub killed",
         "server killed",
@@ -64,9 +65,17 @@ fn two_hundred_storms_hold_every_invariant() {
     for fault in faults {
         assert!(all.faults.get(fault).is_some_and(|n| *n > 50), "too little of: {fault}\n{all}");
     }
-    for code in
-        ["superseded", "server-full", "token-expired", "token-spent", "server-draining", "server-busy"]
-    {
+    for code in [
+        "superseded",
+        "server-full",
+        "token-expired",
+        "token-spent",
+        "server-draining",
+        "server-busy",
+        "party-broken",
+        "party-incomplete",
+        "ticket-unknown",
+    ] {
         assert!(all.refusals.get(code).is_some_and(|n| *n > 20), "too little of: {code}\n{all}");
     }
 }

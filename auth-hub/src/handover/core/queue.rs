@@ -183,10 +183,10 @@ impl Core {
         let Some(account) = self.queue.queue.owner(ticket) else { return };
         let Some(is_priority) = is_priority else {
             self.say_goodbye(ticket, NoPlace::HubBusy, now, fx);
-            for (other, _, _) in self.queue.queue.drop_with_party(ticket, Gone::PartyBroken) {
-                self.say_goodbye(other, NoPlace::PartyBroken, now, fx);
-            }
-            return;
+            // Those of its party may be on disk.
+            let mut others = self.queue.queue.drop_with_party(ticket, Gone::PartyBroken);
+            others.retain(|(other, ..)| *other != ticket);
+            return self.on_gone(others, None, now, fx);
         };
         let is_lost = self.queue.lost.contains_key(&account);
         let class = if is_priority { Class::Priority } else { Class::Normal };

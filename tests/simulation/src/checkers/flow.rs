@@ -25,13 +25,19 @@ impl Checker for AnsweredOnceInTime {
 
     fn check(&mut self, fact: &Fact, truth: &Truth, now: Ms) -> Result<(), String> {
         match fact {
-            Fact::Asked { node, handover, .. } => {
-                self.waiting.insert(*handover, (*node, now));
+            Fact::Asked { node, handover, wait, .. } => {
+                self.waiting.insert(*handover, (*node, now + wait));
             }
-            Fact::Answered { handover, .. } => match self.waiting.remove(handover) {
+            Fact::Answered { handover, .. }
+            | Fact::TicketShown { handover, .. }
+            | Fact::TicketGivenBack { handover, .. } => match self.waiting.remove(handover) {
                 None => return Err(format!("h={} was answered twice", brief(*handover))),
                 Some((node, asked)) if now > truth.latest(node, asked + DEADLINE_MS) => {
-                    return Err(format!("h={} was answered after {} ms", brief(*handover), now - asked));
+                    return Err(format!(
+                        "h={} was answered {} ms after its turn or its wait",
+                        brief(*handover),
+                        now - asked
+                    ));
                 }
                 Some(_) => {}
             },
@@ -151,6 +157,9 @@ impl Checker for NothingIsLeft {
         match fact {
             Fact::Unanswered { node, running, unanswered } if running + unanswered > 0 => {
                 Err(format!("{node} waits for {running} handovers and {unanswered} answers"))
+            }
+            Fact::TicketsLeft { tickets, rows } if tickets + rows > 0 => {
+                Err(format!("{tickets} tickets and {rows} rows of tickets are left"))
             }
             Fact::Phase(Phase::AllOut) => {
                 let busy = truth.processes.iter().find(|(_, process)| {

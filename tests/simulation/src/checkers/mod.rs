@@ -1,12 +1,14 @@
 //! The invariants of the design, each a checker with a name; they judge facts and remember only what they need.
 //!
-//! Not here, since no core of the simulation has them: password work (9), refresh families (10), durable registration (11), login queue (12).
+//! Not here, since no core of the simulation has them: password work (9), refresh families (10), durable registration (11).
 
 mod answers;
 mod doors;
 mod flow;
 mod heard;
+mod line;
 mod placing;
+mod queue;
 mod seals;
 mod sessions;
 mod slots;
@@ -51,6 +53,10 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(flow::AnsweredOnceInTime::default()),
         Box::new(flow::NobodySpins::default()),
         Box::new(flow::HubsMayRestart),
+        Box::new(queue::FirstComeFirstServed::default()),
+        Box::new(queue::NoTicketIsLost::default()),
+        Box::new(queue::PositionsHold::default()),
+        Box::new(queue::PartiesGoTogether::default()),
         Box::new(flow::EverybodyGetsIn),
         Box::new(flow::ViewsAgree),
         Box::new(flow::NothingIsLeft),

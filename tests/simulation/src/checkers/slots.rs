@@ -8,6 +8,7 @@ use shared_msgs::messages::{Occupancy, Order, ServerMessage, Verdict};
 
 use super::Checker;
 use super::heard::{Doors, stamp_of};
+use super::line::Book;
 use crate::facts::{Fact, Ms, NodeId};
 use crate::truth::Truth;
 
@@ -75,11 +76,12 @@ impl Checker for NewestOccupancyCounts {
     }
 }
 
-/// Rule 2: nobody is sent where, as far as the hub has heard, no slot is free: its own grants count as taken until they are answered, and
-/// those that it took back until the server has said that they are over.
+/// Rule 2: nobody is sent where, as far as the hub has heard, no slot is free: its own grants count as taken until they are answered, those
+/// that it took back until the server has said that they are over, and for who has no ticket those that it keeps for others.
 #[derive(Default)]
 pub(super) struct FreeSlotsAreCounted {
     doors: Doors,
+    book: Book,
     promises: BTreeMap<(NodeId, ServerId), Promises>,
     /// When each grant was first sent.
     sent: BTreeMap<TokenHash, Ms>,
@@ -137,12 +139,19 @@ impl Promises {
     }
 
     /// Takes a new grant in. `Err` tells how many slots were taken by others, and of how many.
-    fn grant(&mut self, hash: TokenHash, player: PlayerId, lives: bool, now: Ms) -> Result<(), (usize, u32)> {
+    fn grant(
+        &mut self,
+        hash: TokenHash,
+        player: PlayerId,
+        lives: bool,
+        kept: usize,
+        now: Ms,
+    ) -> Result<(), (usize, u32)> {
         self.open.retain(|_, promise| now - promise.at < CLOSED_MS);
         let is_own = lives || self.open.values().any(|promise| promise.player == player);
         let counting = self.open.values().filter(|promise| promise.counts);
         let players: BTreeSet<PlayerId> = counting.map(|promise| promise.player).collect();
-        let taken = (self.slots.players + self.slots.held) as usize + players.len();
+        let taken = (self.slots.players + self.slots.held) as usize + players.len() + kept;
         self.open.insert(hash, Promise { player, at: now, counts: true, is_taken_back: false });
         let max = self.slots.max_players;
         if taken >= max as usize && !is_own { Err((taken, max)) } else { Ok(()) }
@@ -154,8 +163,16 @@ impl Checker for FreeSlotsAreCounted {
         "free-slots-are-counted"
     }
 
-    fn check(&mut self, fact: &Fact, _truth: &Truth, now: Ms) -> Result<(), String> {
+    fn check(&mut self, fact: &Fact, truth: &Truth, now: Ms) -> Result<(), String> {
         self.doors.learn(fact);
+        let judged = self.judge(fact, truth, now);
+        self.book.learn(fact, truth, now);
+        judged
+    }
+}
+
+impl FreeSlotsAreCounted {
+    fn judge(&mut self, fact: &Fact, truth: &Truth, now: Ms) -> Result<(), String> {
         match fact {
             Fact::Heard { node, from, message, believed: Some((boot, slots)) } => {
                 let new = || Promises { boot: *boot, slots: *slots, open: BTreeMap::new() };
@@ -178,7 +195,16 @@ impl Checker for FreeSlotsAreCounted {
                         self.sent.insert(grant.hash, now);
                         let door = self.doors.get(*node, &to.server, to.boot);
                         let lives = door.is_some_and(|door| door.has_player(grant.player));
-                        let granted = promises.grant(grant.hash, grant.player, lives, now);
+                        // Who has no ticket is one of those for whom nothing is kept.
+                        let ticket = self.book.of_account(truth.owner(grant.player));
+                        let is_new = ticket.is_none();
+                        // And whose slot was kept since some time ago takes that one, whatever was heard since.
+                        let lives = lives || ticket.is_some_and(|(_, ticket)| !self.book.waits(ticket, now));
+                        let servers: BTreeSet<&ServerId> =
+                            truth.processes.values().map(|process| &process.server).collect();
+                        let keeps = self.book.keeps(*node, &to.server, servers.len() == 1, now);
+                        let kept = if is_new { keeps } else { 0 };
+                        let granted = promises.grant(grant.hash, grant.player, lives, kept, now);
                         return granted.map_err(|(taken, max)| {
                             format!("{node} grants at {} with {taken} of {max} taken", to.server)
                         });

@@ -107,3 +107,20 @@ fn verdicts_of_strangers_and_of_other_boots_change_nothing() {
         assert_eq!(rig.core.ledger.len(), 1);
     }
 }
+
+#[test]
+fn who_loses_its_party_to_a_failing_store_leaves_nothing_on_disk() {
+    let mut rig = Rig::queueing(&[("a", 5)]);
+    let first = rig.ask_as(11, 7, 2);
+    rig.run(0);
+    let ticket = rig.ticket(first).ticket;
+    assert_eq!(rig.tickets.len(), 1);
+    rig.store_works = false;
+    let second = rig.ask_as(12, 7, 2);
+    rig.run(0);
+    assert_eq!((rig.why(second), rig.core.tickets()), (NoPlace::HubBusy, 0));
+    assert_eq!(rig.void(11, ticket), NoPlace::PartyBroken);
+    rig.store_works = true;
+    rig.run(61_000);
+    assert!(rig.tickets.is_empty(), "the first one's ticket is dropped as soon as the store takes it");
+}
