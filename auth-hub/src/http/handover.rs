@@ -101,7 +101,7 @@ pub(super) fn count(state: &HttpState, account: AccountId) -> Result<(), Problem
 const ONLY_LABELLED: &str = "only servers with all of `labels` were asked";
 
 fn is_lack(why: NoPlace) -> bool {
-    matches!(why, NoPlace::NoServerOnline | NoPlace::AllServersFull)
+    matches!(why, NoPlace::NoServerOnline | NoPlace::AllServersFull | NoPlace::ServerUnknown)
 }
 
 /// Finds a place, and tells the log.

@@ -201,15 +201,19 @@ impl Core {
                 None => NoPlace::ServerUnknown,
                 Some(view) if view.is_draining() => NoPlace::ServerDraining,
                 Some(_) if handover.was_refused_oddly => NoPlace::HubBusy,
-                Some(view) if view.is_eligible(now) && !has_labels(&handover.request, view) => {
-                    NoPlace::NoServerOnline
-                }
+                // None of this name that is what was asked for.
+                Some(view) if !has_labels(&handover.request, view) => NoPlace::ServerUnknown,
                 Some(view) if view.is_eligible(now) => NoPlace::ServerFull,
                 Some(_) => NoPlace::NoServerOnline,
             };
         }
         if handover.was_refused_oddly {
             return NoPlace::HubBusy;
+        }
+        // Of a fleet that is here, none is what was asked for: waiting does not help.
+        let mut fleet = self.fleet.iter().peekable();
+        if fleet.peek().is_some() && !fleet.any(|(_, view)| has_labels(&handover.request, view)) {
+            return NoPlace::ServerUnknown;
         }
         let regions = self.regions(&handover.request, now);
         let is_open = |view: &ServerView| {

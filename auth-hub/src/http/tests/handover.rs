@@ -165,12 +165,14 @@ async fn a_lack_of_labelled_servers_is_told_apart() {
     for (why, body, is_told) in [
         (NoPlace::NoServerOnline, json!({ "labels": ["pvp"] }), true),
         (NoPlace::AllServersFull, json!({ "labels": ["pvp"] }), true),
+        (NoPlace::ServerUnknown, json!({ "labels": ["pvp"] }), true),
         (NoPlace::AllServersFull, json!({}), false),
         (NoPlace::HubBusy, json!({ "labels": ["pvp"] }), false),
     ] {
         api.desk.script.lock().unwrap().push_back(why);
         let reply = api.send(with_bearer(token.expose(), &body)).await;
-        reply.problem(503, why.code());
+        let status = if why == NoPlace::ServerUnknown { 404 } else { 503 };
+        reply.problem(status, why.code());
         let detail = reply.json.get("detail").and_then(serde_json::Value::as_str);
         assert_eq!(detail.is_some_and(|detail| detail.contains("labels")), is_told, "{why} {body}");
     }

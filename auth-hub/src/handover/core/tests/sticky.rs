@@ -131,8 +131,12 @@ fn only_servers_with_every_label_will_do() {
     assert_eq!(led(&mut rig, with(1, &["pvp", "mode=ranked"])).unwrap(), "ranked");
     assert_eq!(led(&mut rig, with(2, &["pvp"])).unwrap(), "pvp");
     assert_eq!(led(&mut rig, with(3, &["pvp"])), Err(NoPlace::AllServersFull), "plain has room");
-    assert_eq!(led(&mut rig, with(3, &["pve"])), Err(NoPlace::NoServerOnline));
+    assert_eq!(led(&mut rig, with(3, &["pve"])), Err(NoPlace::ServerUnknown), "waiting does not help");
     assert_eq!(led(&mut rig, with(3, &[])).unwrap(), "plain");
     let named = HandoverRequest { server: Some("plain".parse().unwrap()), ..with(4, &["pvp"]) };
-    assert_eq!(led(&mut rig, named), Err(NoPlace::NoServerOnline), "named, and not of this kind");
+    assert_eq!(led(&mut rig, named), Err(NoPlace::ServerUnknown), "named, and not of this kind");
+    rig.peers.remove(&"ranked".parse().unwrap());
+    rig.run(7_000);
+    let offline = with(5, &["mode=ranked"]);
+    assert_eq!(led(&mut rig, offline), Err(NoPlace::NoServerOnline), "it may come back");
 }
