@@ -30,6 +30,8 @@ async fn a_player_who_stays_plays_on_and_one_who_moves_is_told_to_end() {
     let (issued, slot) = enter(&mut hub).await;
     assert_eq!(slot.luggage(), [1], "what it brought");
     let stays = slot.move_to(MoveRequest::anywhere(b"hat".to_vec()));
+    // Answered behind the first one, which the gate knows by then.
+    assert_eq!(slot.move_to(MoveRequest::anywhere(Vec::new())).await, Err(MoveError::UnderWay));
     hub.answer_move(&issued, Some(Code::AllServersFull)).await;
     let error = stays.await.unwrap_err();
     assert_eq!((error, error.code()), (MoveError::Refused(Code::AllServersFull), Some(Code::AllServersFull)));
