@@ -27,7 +27,7 @@ use crate::accounts::{AccountRow, Store};
 use crate::bus::{Beat, Canary, Inlet, KeyRing};
 use crate::fleet::{Addressed, ServerSummary};
 use crate::heartbeat::Heartbeat;
-use crate::queue::TicketRow;
+use crate::queue::{TicketId, TicketRow, TicketView};
 
 /// Requests that may wait for the desk.
 const ASKS_MAX: usize = 1_024;
@@ -52,8 +52,10 @@ pub struct Snapshot {
 
 enum Ask {
     HandOver(HandoverRequest, HandoverId, Client),
-    /// Of a ticket: the question without the account's players, who are looked up.
+    /// For a ticket's place; the account's players are looked up.
     Ticket(TicketAsk, HandoverId, Client),
+    Look(AccountRow, TicketId, tickets::To<TicketView>),
+    Leave(AccountRow, TicketId, tickets::To<()>),
     Snapshot(oneshot::Sender<Snapshot>),
     Wish(wishes::Wish),
 }
@@ -120,7 +122,7 @@ pub(crate) struct DeskParts {
     pub(crate) revoke: Revoke,
 }
 
-pub use tickets::{TicketAsk, TicketWish};
+pub use tickets::TicketAsk;
 /// See [`DeskParts::revoke`].
 pub(crate) type Revoke = Box<dyn Fn(&ServerId, u32) + Send + Sync>;
 
@@ -265,6 +267,17 @@ impl DeskTask {
                 });
             }
             Ask::Ticket(ask, handover, client) => self.on_ticket_ask(ask, handover, client),
+            Ask::Look(account, ticket, to) => {
+                let (view, effects) = self.core.look(account, ticket, self.parts.clock.now());
+                self.carry_out(effects);
+                // Whoever asked may have left.
+                let _ = to.send(view);
+            }
+            Ask::Leave(account, ticket, to) => {
+                let (left, effects) = self.core.leave(account, ticket, self.parts.clock.now());
+                self.carry_out(effects);
+                let _ = to.send(left);
+            }
         }
     }
 
@@ -308,7 +321,6 @@ impl DeskTask {
                 }
                 Effect::Answer { handover, answer } => self.answer(handover, answer.map(Answered::Placed)),
                 Effect::Queued { handover, view } => self.answer(handover, Ok(Answered::Queued(view))),
-                Effect::HasLeft { handover } => self.answer(handover, Ok(Answered::Left)),
                 Effect::SaveTicket(row) => self.save_ticket(row),
                 Effect::DropTickets(tickets) => self.drop_tickets(tickets),
                 Effect::FindPlayer { .. }

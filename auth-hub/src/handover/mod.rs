@@ -59,8 +59,6 @@ pub enum Answered {
     Placed(Placed),
     /// With a ticket: there is none yet.
     Queued(TicketView),
-    /// The ticket is given back.
-    Left,
 }
 
 /// Where to go and what to show there.
@@ -192,7 +190,7 @@ mod meters;
 pub mod operations;
 mod people;
 
-pub use desk::{Desk, Snapshot, TicketAsk, TicketWish};
+pub use desk::{Desk, Snapshot, TicketAsk};
 pub(crate) use desk::{DeskParts, DeskTask};
 pub use meters::Meters;
 

@@ -84,7 +84,6 @@ pub(super) async fn hand_over(
             match place(&state, &account, wishes, started).await? {
                 Answered::Placed(placed) => Said::new(&HandoverReply::new(&placed, state.unix())),
                 Answered::Queued(view) => Said::queued(&QueueReply::new(&state, &account, &view)),
-                Answered::Left => Err(Problem::new(Kind::Internal)),
             }
         }
     };
@@ -127,7 +126,7 @@ pub(super) async fn place(
     };
     let ms = state.ms_since(started);
     match &result {
-        Ok(Answered::Queued(_) | Answered::Left) => {
+        Ok(Answered::Queued(_)) => {
             info!(target: "handover", account_id = %account.id, ms, "login.queued");
         }
         Ok(Answered::Placed(placed)) => info!(

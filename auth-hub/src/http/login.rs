@@ -133,7 +133,7 @@ async fn enter(
     let (handover, queue) = match &placed {
         Some(Answered::Placed(placed)) => (Some(HandoverReply::new(placed, state.unix())), None),
         Some(Answered::Queued(view)) => (None, Some(QueueReply::new(&state, &account, view))),
-        Some(Answered::Left) | None => (None, None),
+        None => (None, None),
     };
     let rules = state.rules();
     let say = if queue.is_some() { Said::queued } else { Said::new };

@@ -121,9 +121,15 @@ impl Problem {
     }
 }
 
+impl From<NoPlace> for Problem {
+    fn from(why: NoPlace) -> Self {
+        Self { retry_after: why.retry_after(), ..Self::new(Kind::NoPlace(why)) }
+    }
+}
+
 impl From<Refused> for Problem {
     fn from(Refused { handover, why }: Refused) -> Self {
-        Self { retry_after: why.retry_after(), handover: Some(handover), ..Self::new(Kind::NoPlace(why)) }
+        Self { handover: Some(handover), ..Self::from(why) }
     }
 }
 

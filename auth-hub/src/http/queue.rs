@@ -21,7 +21,7 @@ use super::handover::HandoverReply;
 use super::problem::{Kind, Problem};
 use super::state::{HttpState, REQUEST_DEADLINE};
 use crate::accounts::Account;
-use crate::handover::{Answered, NoPlace, TicketAsk, TicketWish};
+use crate::handover::{Answered, NoPlace, TicketAsk};
 use crate::queue::{Standing, TicketId, TicketView};
 
 /// The query parameter of a poll.
@@ -90,7 +90,6 @@ pub(super) fn reply(state: &HttpState, account: &Account, answered: &Answered) -
         Answered::Queued(view) => {
             (StatusCode::ACCEPTED, Json(QueueReply::new(state, account, view))).into_response()
         }
-        Answered::Left => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
@@ -126,8 +125,8 @@ pub(super) async fn poll(
     let (account, ticket) = owned(&state, bearer, &ticket).await?;
     entry::may_play(&state, &account)?;
     let ask = |wait| {
-        let what = TicketWish::Take { name: account.display_name.to_string(), wait };
-        state.parts().desk.ask_ticket(TicketAsk { account: account.row, ticket, what })
+        let name = account.display_name.to_string();
+        state.parts().desk.ask_ticket(TicketAsk { account: account.row, name, ticket, wait })
     };
     let answered = tokio::select! {
         biased;
@@ -146,11 +145,10 @@ pub(super) async fn leave(
     State(state): State<HttpState>,
     bearer: Bearer,
     Path(ticket): Path<String>,
-) -> Result<Response, Problem> {
+) -> Result<StatusCode, Problem> {
     let (account, ticket) = owned(&state, bearer, &ticket).await?;
-    let ask = TicketAsk { account: account.row, ticket, what: TicketWish::Leave };
-    let answered = state.parts().desk.ask_ticket(ask).await?;
-    Ok(reply(&state, &account, &answered))
+    state.parts().desk.leave_queue(account.row, ticket).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn events(
@@ -175,12 +173,7 @@ pub(super) async fn events(
 
 /// How a ticket stands; its owner is still here.
 async fn look(state: &HttpState, account: &Account, ticket: TicketId) -> Result<TicketView, Problem> {
-    let what = TicketWish::Look { name: account.display_name.to_string() };
-    match state.parts().desk.ask_ticket(TicketAsk { account: account.row, ticket, what }).await? {
-        Answered::Queued(view) => Ok(view),
-        // Not for who only looks.
-        Answered::Placed(_) | Answered::Left => Err(Problem::new(Kind::NoPlace(NoPlace::TicketUnknown))),
-    }
+    Ok(state.parts().desk.look_at(account.row, ticket).await?)
 }
 
 /// Tells a client what changes, until the ticket is no more, the client has left, the hub stops or the stream's time is over.

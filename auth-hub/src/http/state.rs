@@ -17,13 +17,13 @@ use super::pressure::Pressure;
 use super::shed::{Class, ShedLimits};
 use crate::accounts::throttle::Bucket;
 use crate::accounts::{
-    AccountThrottle, AddressThrottle, EntryRules, PasswordPool, Store, Throttle, ThrottleConfig,
+    AccountRow, AccountThrottle, AddressThrottle, EntryRules, PasswordPool, Store, Throttle, ThrottleConfig,
 };
 use crate::admin_key::AdminKey;
 use crate::handover::operations::Operations;
-use crate::handover::{Answered, Desk, HandoverRequest, Refused, Snapshot, TicketAsk};
+use crate::handover::{Answered, Desk, HandoverRequest, NoPlace, Refused, Snapshot, TicketAsk};
 use crate::metrics::Metrics;
-use crate::queue::TicketSeal;
+use crate::queue::{TicketId, TicketSeal, TicketView};
 use crate::sessions::AccessTokens;
 
 /// Every request is answered within this.
@@ -43,8 +43,12 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Handover: fmt::Debug + Send + Sync + 'static {
     /// Hands a player over.
     fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Answered, Refused>>;
-    /// Asks for a ticket.
+    /// Asks for a ticket's place.
     fn ask_ticket(&self, ask: TicketAsk) -> Answer<'_, Result<Answered, Refused>>;
+    /// How a ticket stands.
+    fn look_at(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<TicketView, NoPlace>>;
+    /// Gives a ticket back.
+    fn leave_queue(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<(), NoPlace>>;
     /// How the fleet and the link stand.
     fn snapshot(&self) -> Answer<'_, Snapshot>;
 }
@@ -56,6 +60,14 @@ impl Handover for Desk {
 
     fn ask_ticket(&self, ask: TicketAsk) -> Answer<'_, Result<Answered, Refused>> {
         Box::pin(Desk::ask_ticket(self, ask))
+    }
+
+    fn look_at(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<TicketView, NoPlace>> {
+        Box::pin(Desk::look_at(self, account, ticket))
+    }
+
+    fn leave_queue(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<(), NoPlace>> {
+        Box::pin(Desk::leave_queue(self, account, ticket))
     }
 
     fn snapshot(&self) -> Answer<'_, Snapshot> {

@@ -70,7 +70,16 @@ impl Queue {
                 self.timers.set(Alarm::Gathering(id), now + GATHER_TIME);
             }
             let (line, class, party) = (row.line.clone(), row.class, row.party);
-            let unit = Unit { line, class, party, members: Vec::new(), key: None, pinned: None, position: 0 };
+            let unit = Unit {
+                line,
+                class,
+                party,
+                members: Vec::new(),
+                key: None,
+                called_with: None,
+                pinned: None,
+                position: 0,
+            };
             self.units.insert(id, unit);
             id
         });
@@ -203,6 +212,7 @@ impl Queue {
                 self.free_kept(&server);
             }
         }
+        // Lines are made by whoever asks: of those that nobody waits in, this one alone is remembered.
         let waiting = &self.waiting;
         self.admissions.retain(|line, _| waiting.contains_key(line) || *line == unit_gone.line);
         unit_gone.members.into_iter().filter(|member| *member != id).collect()
@@ -233,11 +243,11 @@ impl Queue {
     }
 
     /// Lets time pass: owners who are not heard, slots kept for nothing, parties that do not gather. Gives who is gone, and why.
-    pub(crate) fn tick(&mut self, now: Mono) -> Vec<(TicketId, AccountRow, Gone)> {
+    pub(crate) fn tick(&mut self, now: Mono) -> Vec<(TicketId, Gone)> {
         let mut gone = Vec::new();
         while let Some(alarm) = self.timers.pop_due(now) {
-            let (first, why) = match alarm {
-                Alarm::Ticket(id) if self.look(id) => (id, Gone::Abandoned),
+            let (first, why, others) = match alarm {
+                Alarm::Ticket(id) if self.look(id) => (id, Gone::Abandoned, Gone::PartyBroken),
                 Alarm::Ticket(_) => continue,
                 Alarm::Recount => {
                     self.recount(now);
@@ -247,23 +257,13 @@ impl Queue {
                     let Some(first) = self.units.get(&unit).and_then(|unit| unit.members.first()) else {
                         continue;
                     };
-                    (*first, Gone::PartyIncomplete)
+                    (*first, Gone::PartyIncomplete, Gone::PartyIncomplete)
                 }
             };
-            gone.extend(self.drop_with_party(first, why));
+            gone.push((first, why));
+            gone.extend(self.remove(first).into_iter().map(|other| (other, others)));
         }
         gone
-    }
-
-    /// Takes a ticket out, for this reason, and its party with it.
-    pub(crate) fn drop_with_party(&mut self, id: TicketId, why: Gone) -> Vec<(TicketId, AccountRow, Gone)> {
-        let members = self.unit_of(id).map(|unit| unit.members.clone()).unwrap_or_default();
-        let owners: Vec<_> =
-            members.iter().filter_map(|member| Some((*member, self.owner(*member)?))).collect();
-        self.remove(id);
-        let others = if why == Gone::PartyIncomplete { why } else { Gone::PartyBroken };
-        let told = |member: TicketId| if member == id { why } else { others };
-        owners.into_iter().map(|(member, account)| (member, account, told(member))).collect()
     }
 
     /// True when the ticket is to go.

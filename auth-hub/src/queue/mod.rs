@@ -190,6 +190,13 @@ struct Ticket {
     state: State,
 }
 
+/// What a party waited for until it was called.
+#[derive(Debug, Clone)]
+struct Called {
+    line: Line,
+    party: Party,
+}
+
 /// Who goes together: a party, or one ticket.
 #[derive(Debug)]
 struct Unit {
@@ -197,8 +204,10 @@ struct Unit {
     class: Class,
     party: Option<Party>,
     members: Vec<TicketId>,
-    /// Its place in the order, once it is complete and saved.
+    /// Its place in the order, once it is complete.
     key: Option<Key>,
+    /// Of a member that goes alone since its party was called.
+    called_with: Option<Called>,
     /// Where slots gather for it.
     pinned: Option<ServerId>,
     position: u32,
@@ -276,7 +285,10 @@ impl Queue {
 
     /// Whether the account's ticket is for the same thing.
     pub(crate) fn is_for(&self, ticket: TicketId, line: &Line, party: Option<Party>) -> bool {
-        self.unit_of(ticket).is_some_and(|unit| unit.line == *line && unit.party == party)
+        self.unit_of(ticket).is_some_and(|unit| match &unit.called_with {
+            Some(called) => (&called.line, Some(called.party)) == (line, party),
+            None => (&unit.line, unit.party) == (line, party),
+        })
     }
 
     /// Slots of a server that are kept for tickets.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use shared_msgs::clock::Mono;
 use shared_msgs::ids::ServerId;
 
-use super::{Class, Line, Queue, QueueSettings, State, TicketId, Unit, UnitId};
+use super::{Called, Class, Line, Queue, QueueSettings, State, TicketId, Unit, UnitId};
 
 /// A place in the order: when it counts as having come, then when it came; both in microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,14 +163,19 @@ impl Queue {
             *self.kept.entry(server.clone()).or_default() += 1;
             // From here on each goes alone; who loses its slot waits for the others' server, where it stood.
             let line = if unit.party.is_some() { Line::Server(server.clone()) } else { unit.line.clone() };
+            let called_with = match unit.party {
+                Some(party) => Some(Called { line: unit.line.clone(), party }),
+                None => unit.called_with.clone(),
+            };
             let arrived_us = ticket.arrived_us;
             let key = unit.key.map(|key| Key { arrived_us, ..key });
             self.units_made += 1;
             let alone = UnitId(self.units_made);
             ticket.unit = alone;
             let members = vec![*id];
+            let class = unit.class;
             let of_one =
-                Unit { line, class: unit.class, party: None, members, key, pinned: None, position: 0 };
+                Unit { line, class, party: None, members, key, called_with, pinned: None, position: 0 };
             self.units.insert(alone, of_one);
             self.arm(*id);
         }

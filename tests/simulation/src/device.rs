@@ -225,10 +225,6 @@ impl World {
         let Some(device) = self.current(attempt).filter(|device| hopes(device.state)) else { return };
         match answer {
             Ok(Answered::Queued(view)) => self.wait_in_line(attempt, &view),
-            Ok(Answered::Left) => {
-                let pause = self.pause();
-                self.next_round(attempt, pause);
-            }
             Ok(Answered::Placed(placed)) => {
                 device.state = State::AtDoor { mine: None };
                 self.go(attempt, &placed);

@@ -98,7 +98,7 @@ impl World {
     }
 
     /// As the desk does it: what has fallen due comes before what has come in.
-    fn catch_up(&mut self, id: NodeId) {
+    pub(crate) fn catch_up(&mut self, id: NodeId) {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.tick_at <= now) else { return };
         node.tick_at = Ms::MAX;
@@ -174,7 +174,7 @@ impl World {
         self.hub_input(id, input);
     }
 
-    fn carry_out(&mut self, id: NodeId, effects: Vec<Effect>) {
+    pub(crate) fn carry_out(&mut self, id: NodeId, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Send(to) => {

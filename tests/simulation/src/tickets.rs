@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use auth_hub::accounts::AccountRow;
 use auth_hub::handover::core::{Effect, Input};
-use auth_hub::queue::{Class, Party, QueueSettings, TicketId, TicketRow};
+use auth_hub::handover::{Answered, NoPlace, Refused};
+use auth_hub::queue::{Class, Party, QueueSettings, TicketId, TicketRow, TicketView};
 use shared_msgs::ids::HandoverId;
 
 use crate::dice::Dice;
@@ -138,32 +139,64 @@ impl World {
         if self.hub(id).is_none() {
             return;
         }
-        let row = AccountRow::from_raw(account);
-        let is_out = self.store.out_until > self.now;
-        let players = if is_out { Vec::new() } else { self.store.players_of(row) };
+        let owner = AccountRow::from_raw(account);
         let wait = if let Wish::Take(wait) = wish { wait } else { 0 };
         self.state(&Fact::Asked { node: id, handover, account, wait });
         self.state(&Fact::TicketAsked { node: id, handover, ticket, account, wish });
-        let (name, takes) = (format!("player {account}"), matches!(wish, Wish::Take(_)));
-        let input = if wish == Wish::Leave {
-            Input::Leave { handover, account: row, ticket }
-        } else {
-            let wait = Duration::from_millis(wait);
-            Input::Poll { handover, account: row, players, name, ticket, takes, wait }
-        };
-        self.hub_input(id, input);
+        match wish {
+            Wish::Look => self.look_at(id, handover, owner, ticket),
+            Wish::Leave => self.leave_queue(id, handover, owner, ticket),
+            Wish::Take(wait) => {
+                let is_out = self.store.out_until > self.now;
+                let players = if is_out { Vec::new() } else { self.store.players_of(owner) };
+                let (name, wait) = (format!("player {account}"), Duration::from_millis(wait));
+                self.hub_input(id, Input::Poll { handover, account: owner, players, name, ticket, wait });
+            }
+        }
+    }
+
+    fn look_at(&mut self, id: NodeId, handover: HandoverId, account: AccountRow, ticket: TicketId) {
+        self.catch_up(id);
+        let Some((hub, now)) = self.hub(id) else { return };
+        let (view, effects) = hub.core.look(account, ticket, now);
+        self.carry_out(id, effects);
+        match view {
+            Ok(view) => self.show_ticket(id, handover, view),
+            Err(why) => self.refuse_ticket(id, handover, why),
+        }
+        self.settle(id);
+    }
+
+    fn leave_queue(&mut self, id: NodeId, handover: HandoverId, account: AccountRow, ticket: TicketId) {
+        self.catch_up(id);
+        let Some((hub, now)) = self.hub(id) else { return };
+        let (left, effects) = hub.core.leave(account, ticket, now);
+        self.carry_out(id, effects);
+        match left {
+            Ok(()) => {
+                self.state(&Fact::TicketGivenBack { node: id, handover });
+                // To its owner it is as for one whose ticket is no more.
+                self.tell_client(handover, Err(Refused { handover, why: NoPlace::TicketUnknown }));
+            }
+            Err(why) => self.refuse_ticket(id, handover, why),
+        }
+        self.settle(id);
+    }
+
+    fn show_ticket(&mut self, id: NodeId, handover: HandoverId, view: TicketView) {
+        self.state(&Fact::TicketShown { node: id, handover, view: &view });
+        self.tell_client(handover, Ok(Answered::Queued(view)));
+    }
+
+    fn refuse_ticket(&mut self, id: NodeId, handover: HandoverId, why: NoPlace) {
+        let answer = Err(Refused { handover, why });
+        self.state(&Fact::Answered { node: id, handover, answer: &answer });
+        self.tell_client(handover, answer.map(Answered::Placed));
     }
 
     pub(crate) fn carry_out_ticket(&mut self, id: NodeId, effect: Effect) {
         match effect {
-            Effect::Queued { handover, view } => {
-                self.state(&Fact::TicketShown { node: id, handover, view: &view });
-                self.tell_client(handover, Ok(auth_hub::handover::Answered::Queued(view)));
-            }
-            Effect::HasLeft { handover } => {
-                self.state(&Fact::TicketGivenBack { node: id, handover });
-                self.tell_client(handover, Ok(auth_hub::handover::Answered::Left));
-            }
+            Effect::Queued { handover, view } => self.show_ticket(id, handover, view),
             Effect::SaveTicket(row) => {
                 let account = self.number_of(row.account);
                 let has_priority = self.has_priority(account);

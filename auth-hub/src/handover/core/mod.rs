@@ -3,9 +3,10 @@
 //! A request goes: its account's line → a server is chosen → the player's id for that realm is found → a grant goes out → the server's
 //! yes comes in → older sessions are ended → the client is answered. A no, a will, a lease end or a new boot sends it to the next server.
 //!
-//! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot and `slots` for whom one is kept; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one session per account; `wishes` and `orders` do what operators ask; `pressed` has requests
-//! wait for overloaded servers; `sticky` knows where players were; `duplicate` refuses second logins;
-//! `moves` and `prepared` are about players that a game server moves.
+//! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot, `slots` for whom one is kept and `turns`
+//! whose turn has come; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one
+//! session per account; `wishes` and `orders` do what operators ask; `pressed` has requests wait for overloaded servers; `sticky` knows where
+//! players were; `duplicate` refuses second logins; `moves` and `prepared` are about players that a game server moves.
 
 mod clients;
 mod duplicate;
@@ -22,6 +23,7 @@ mod slots;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod types;
 mod wishes;
 
@@ -39,7 +41,8 @@ pub use duplicate::Duplicate;
 pub use moves::{MoveKey, Mover};
 pub use types::{Effect, Input};
 
-use queue::{Asker, Tickets};
+use queue::Tickets;
+use turns::Asker;
 
 use super::HandoverRequest;
 use super::ends::{EndKey, Ends};
@@ -225,19 +228,21 @@ impl Core {
             }
             Input::CeilingStored(Some(ceiling)) => self.fences.on_stored(ceiling),
             Input::CeilingStored(None) => self.fences.on_store_failed(now),
-            Input::Poll { handover, account, players, name, ticket, takes, wait } => {
+            Input::Poll { handover, account, players, name, ticket, wait } => {
                 let asker = Asker { account, players, name };
-                self.on_poll(handover, asker, ticket, takes.then_some(wait), now, &mut fx);
-            }
-            Input::Leave { handover, account, ticket } => {
-                self.on_leave(handover, account, ticket, now, &mut fx);
+                self.on_poll(handover, asker, ticket, wait, now, &mut fx);
             }
             Input::TicketSaved { ticket, is_priority } => self.on_saved(ticket, is_priority, now, &mut fx),
             Input::TicketsDropped { tickets, is_done } => self.queue.on_dropped(tickets, is_done),
         }
-        self.serve_pressed(now, &mut fx);
-        fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
+        self.settle_up(now, &mut fx);
         fx
+    }
+
+    /// What follows from anything: room for who waits for it, and fences to store.
+    fn settle_up(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        self.serve_pressed(now, fx);
+        fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
     }
 
     /// Lets time pass.
@@ -260,8 +265,7 @@ impl Core {
             }
         }
         self.tick_queue(now, &mut fx);
-        self.serve_pressed(now, &mut fx);
-        fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
+        self.settle_up(now, &mut fx);
         fx
     }
 

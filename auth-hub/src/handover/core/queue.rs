@@ -1,8 +1,8 @@
-//! The login queue at the desk: which free slots there are, whose turn it is, and the questions of those who wait.
+//! The login queue at the desk: how tickets come and go.
 //!
-//! The order is the room `queue`'s. Here a freed slot is kept for the first who can use it before anybody new is placed, and a ticket whose owner
-//! asks for it becomes a handover to that very server. Invariants: a newcomer is placed only where nobody present waits for the slot; a
-//! ticket's handover that comes to nothing gives the ticket its old place back; each question of a ticket's owner has one answer.
+//! The order is the room `queue`'s. `slots` keeps a freed slot for the first who can use it before anybody new is placed, and in `turns` a
+//! ticket whose owner asks for it becomes a handover to that very server. Invariant: whoever finds no slot has a ticket or a refusal, and
+//! a ticket that is no more can say why.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,43 +10,27 @@ use std::time::Duration;
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{HandoverId, ServerId};
 use shared_msgs::limits;
-use shared_msgs::messages::ServerState;
 use tracing::info;
 
 use super::{Alarm, Core, Effect};
-use crate::accounts::{AccountRow, PlayerRow};
-use crate::fleet::ServerView;
+use crate::accounts::AccountRow;
 use crate::handover::journal::step;
-use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
-use crate::queue::{Class, Gone, Line, NoTicket, Queue, QueueSettings, Standing, TicketId, TicketRow};
+use crate::handover::{HandoverRequest, NoPlace};
+use crate::queue::{Class, Gone, Line, NoTicket, Queue, QueueSettings, TicketId, TicketRow};
 
 /// Whose server died so lately is let in before others.
 const RECONNECT_WINDOW: Duration = Duration::from_mins(5);
 /// How long a ticket that is no more can say why.
 const FAREWELL_TIME: Duration = Duration::from_mins(2);
 
-/// Who asks for a ticket.
-pub(super) struct Asker {
-    pub(super) account: AccountRow,
-    pub(super) players: Vec<PlayerRow>,
-    pub(super) name: String,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Poll {
-    ask: HandoverId,
-    /// Whether the ticket's owner wants the place, or only to know.
-    takes: bool,
-}
-
 /// The queue, and what its owners want.
 #[derive(Debug)]
 pub(super) struct Tickets {
     pub(super) queue: Queue,
     pub(super) requests: BTreeMap<TicketId, HandoverRequest>,
-    /// The newest question of each ticket that is not answered yet.
-    polls: BTreeMap<TicketId, Poll>,
-    farewells: BTreeMap<TicketId, (NoPlace, Mono)>,
+    /// The newest wish of each ticket's owner for its place that is not answered yet.
+    pub(super) polls: BTreeMap<TicketId, HandoverId>,
+    pub(super) farewells: BTreeMap<TicketId, (NoPlace, Mono)>,
     /// What the store would not drop.
     undropped: BTreeSet<TicketId>,
     /// Accounts whose server died with them in game.
@@ -143,11 +127,11 @@ impl Core {
                 let Some((_, next)) = self.finish(id) else { return };
                 self.queue.queue.seen(ticket, now.mono);
                 self.queue.requests.insert(ticket, request);
-                self.ask_of(ticket, Poll { ask: id, takes: true }, now, fx);
+                self.ask_of(ticket, id, now, fx);
                 self.settle_poll(ticket, Duration::ZERO, now, fx);
                 return self.go_on(next, now, fx);
             }
-            self.drop_ticket(ticket, Gone::PartyBroken, now, fx);
+            self.drop_ticket(ticket, NoPlace::TicketUnknown, now, fx);
         }
         let ticket = TicketId::random(&*self.rng);
         let is_lost = self.queue.lost.get(&account).is_some_and(|at| now.mono.since(*at) < RECONNECT_WINDOW);
@@ -161,7 +145,7 @@ impl Core {
         let Some((_, next)) = self.finish(id) else { return };
         step!(info, self, now, id, None, None, "ticket.issued", ticket = %ticket);
         self.queue.requests.insert(ticket, request);
-        self.ask_of(ticket, Poll { ask: id, takes: true }, now, fx);
+        self.ask_of(ticket, id, now, fx);
         self.timers.set(Alarm::Poll(ticket), now.mono + limits::LOGIN_DEADLINE);
         fx.push(Effect::SaveTicket(row));
         self.go_on(next, now, fx);
@@ -184,9 +168,8 @@ impl Core {
         let Some(is_priority) = is_priority else {
             self.say_goodbye(ticket, NoPlace::HubBusy, now, fx);
             // Those of its party may be on disk.
-            let mut others = self.queue.queue.drop_with_party(ticket, Gone::PartyBroken);
-            others.retain(|(other, ..)| *other != ticket);
-            return self.on_gone(others, None, now, fx);
+            let others = self.queue.queue.remove(ticket).into_iter();
+            return self.on_gone(others.map(|other| (other, NoPlace::PartyBroken)).collect(), now, fx);
         };
         let is_lost = self.queue.lost.contains_key(&account);
         let class = if is_priority { Class::Priority } else { Class::Normal };
@@ -195,137 +178,32 @@ impl Core {
         self.settle_poll(ticket, Duration::ZERO, now, fx);
     }
 
-    pub(super) fn on_poll(
+    /// The account gives its ticket back, and its party goes with it.
+    ///
+    /// # Errors
+    /// [`NoPlace::TicketUnknown`]: it is not the account's, or is no more.
+    pub fn leave(
         &mut self,
-        id: HandoverId,
-        asker: Asker,
-        ticket: TicketId,
-        takes: Option<Duration>,
-        now: Now,
-        fx: &mut Vec<Effect>,
-    ) {
-        let Asker { account, players, name } = asker;
-        if self.queue.queue.owner(ticket) != Some(account) {
-            let why = self.queue.farewells.get(&ticket).map_or(NoPlace::TicketUnknown, |(why, _)| *why);
-            return self.refuse(id, why, now, fx);
-        }
-        self.learn(players);
-        let wanted = self.queue.requests.get_mut(&ticket).and_then(|request| {
-            request.name = name;
-            request.server.clone()
-        });
-        let is_draining = |view: &ServerView| view.state == ServerState::Draining;
-        if wanted.and_then(|server| self.fleet.get(&server)).is_some_and(is_draining) {
-            self.drop_ticket(ticket, Gone::PartyBroken, now, fx);
-            return self.refuse(id, NoPlace::ServerDraining, now, fx);
-        }
-        self.ask_of(ticket, Poll { ask: id, takes: takes.is_some() }, now, fx);
-        if self.queue.queue.seen(ticket, now.mono) {
-            self.pump(now, fx);
-        }
-        self.settle_poll(ticket, takes.unwrap_or_default(), now, fx);
-    }
-
-    pub(super) fn on_leave(
-        &mut self,
-        id: HandoverId,
         account: AccountRow,
         ticket: TicketId,
         now: Now,
-        fx: &mut Vec<Effect>,
-    ) {
+    ) -> (Result<(), NoPlace>, Vec<Effect>) {
+        let mut fx = Vec::new();
         if self.queue.queue.owner(ticket) != Some(account) {
-            return self.refuse(id, NoPlace::TicketUnknown, now, fx);
+            return (Err(NoPlace::TicketUnknown), fx);
         }
-        info!(target: "handover", handover_id = %id, ticket = %ticket, "ticket.given_back");
-        self.drop_ticket(ticket, Gone::PartyBroken, now, fx);
-        fx.push(Effect::HasLeft { handover: id });
-        self.pump(now, fx);
-    }
-
-    /// Remembers a ticket's newest question; the one before is answered as things stand.
-    fn ask_of(&mut self, ticket: TicketId, poll: Poll, now: Now, fx: &mut Vec<Effect>) {
-        self.answer_poll(ticket, now, fx);
-        self.queue.polls.insert(ticket, poll);
-    }
-
-    /// Answers the question, takes the place it has come for, or lets it wait.
-    fn settle_poll(&mut self, ticket: TicketId, wait: Duration, now: Now, fx: &mut Vec<Effect>) {
-        let Some(poll) = self.queue.polls.get(&ticket).copied() else { return };
-        let is_ready = self.queue.queue.view(ticket, now.mono).is_some_and(|v| v.standing == Standing::Ready);
-        if is_ready && poll.takes {
-            // Else its handover runs, and answers.
-            self.start(ticket, now, fx);
-        } else if wait.is_zero() {
-            self.answer_poll(ticket, now, fx);
-        } else {
-            self.timers.set(Alarm::Poll(ticket), now.mono + wait);
-        }
-    }
-
-    /// Answers a ticket's question as things stand.
-    pub(super) fn answer_poll(&mut self, ticket: TicketId, now: Now, fx: &mut Vec<Effect>) {
-        self.timers.cancel(&Alarm::Poll(ticket));
-        let Some(Poll { ask, .. }) = self.queue.polls.remove(&ticket) else { return };
-        match self.queue.queue.view(ticket, now.mono) {
-            Some(view) => fx.push(Effect::Queued { handover: ask, view }),
-            None => self.refuse(ask, NoPlace::TicketUnknown, now, fx),
-        }
-    }
-
-    /// The handover of a ticket whose slot is kept and whose owner asks for it.
-    pub(super) fn start(&mut self, ticket: TicketId, now: Now, fx: &mut Vec<Effect>) {
-        let poll = self.queue.polls.get(&ticket).filter(|poll| poll.takes);
-        let (Some(poll), Some(request)) = (poll, self.queue.requests.get(&ticket)) else { return };
-        let (id, request) = (poll.ask, request.clone());
-        let Some(server) = self.queue.queue.claim(ticket) else { return };
-        self.timers.cancel(&Alarm::Poll(ticket));
-        self.journal.open(request.account, id, now.unix);
-        step!(info, self, now, id, Some(&server), None, "ticket.called", ticket = %ticket);
-        if !self.begin(id, request, Some(ticket), now, fx) {
-            self.queue.queue.give_back(ticket);
-            self.answer_poll(ticket, now, fx);
-        }
-    }
-
-    /// Places a ticket's handover where a slot is kept for it, and nowhere else.
-    pub(super) fn place_ticket(&mut self, id: HandoverId, ticket: TicketId, now: Now, fx: &mut Vec<Effect>) {
-        let server = self.queue.queue.claimed(ticket);
-        let view = server.and_then(|server| self.fleet.get(server).map(|view| (server.clone(), view)));
-        match view.filter(|(_, view)| view.is_eligible(now)) {
-            Some((server, view)) => {
-                let realm = view.profile.realm.clone();
-                self.grant_in(id, &server, realm, now, fx);
-            }
-            None => self.answer(id, Err(NoPlace::ServerFull), now, fx),
-        }
-    }
-
-    /// The end of a ticket's handover.
-    pub(super) fn conclude(
-        &mut self,
-        ticket: TicketId,
-        answer: Result<Placed, Refused>,
-        now: Now,
-        fx: &mut Vec<Effect>,
-    ) {
-        if answer.is_err() {
-            self.queue.queue.give_back(ticket);
-            return self.answer_poll(ticket, now, fx);
-        }
-        self.queue.queue.admitted(ticket, now.mono);
-        self.queue.requests.remove(&ticket);
-        fx.push(Effect::DropTickets(vec![ticket]));
-        if let Some(Poll { ask, .. }) = self.queue.polls.remove(&ticket) {
-            fx.push(Effect::Answer { handover: ask, answer });
-        }
+        info!(target: "handover", ticket = %ticket, "ticket.given_back");
+        self.drop_ticket(ticket, NoPlace::TicketUnknown, now, &mut fx);
+        self.pump(now, &mut fx);
+        self.settle_up(now, &mut fx);
+        (Ok(()), fx)
     }
 
     /// The account has a place by another way: its ticket counts no more.
     pub(super) fn forget_ticket(&mut self, account: AccountRow, now: Now, fx: &mut Vec<Effect>) {
         self.queue.lost.remove(&account);
         if let Some(ticket) = self.queue.queue.ticket_of(account) {
-            self.drop_ticket(ticket, Gone::PartyBroken, now, fx);
+            self.drop_ticket(ticket, NoPlace::TicketUnknown, now, fx);
         }
     }
 
@@ -338,39 +216,23 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) -> usize {
         let Some(ticket) = self.queue.queue.ticket_of(account) else { return 0 };
-        self.say_goodbye(ticket, why, now, fx);
-        self.drop_ticket(ticket, Gone::PartyBroken, now, fx);
+        self.drop_ticket(ticket, why, now, fx);
         self.pump(now, fx);
         1
     }
 
-    /// Takes a ticket out, and its party with it.
-    fn drop_ticket(&mut self, ticket: TicketId, why: Gone, now: Now, fx: &mut Vec<Effect>) {
-        let gone = self.queue.queue.drop_with_party(ticket, why);
-        self.on_gone(gone, Some(ticket), now, fx);
+    /// Takes a ticket out, whose owner is told why, and its party with it.
+    pub(super) fn drop_ticket(&mut self, ticket: TicketId, why: NoPlace, now: Now, fx: &mut Vec<Effect>) {
+        let others = self.queue.queue.remove(ticket).into_iter().map(|other| (other, NoPlace::PartyBroken));
+        self.on_gone([(ticket, why)].into_iter().chain(others).collect(), now, fx);
     }
 
-    /// Tickets are no more; `own` by its owner's doing.
-    fn on_gone(
-        &mut self,
-        gone: Vec<(TicketId, AccountRow, Gone)>,
-        own: Option<TicketId>,
-        now: Now,
-        fx: &mut Vec<Effect>,
-    ) {
+    /// Tickets are no more.
+    fn on_gone(&mut self, gone: Vec<(TicketId, NoPlace)>, now: Now, fx: &mut Vec<Effect>) {
         if !gone.is_empty() {
-            fx.push(Effect::DropTickets(gone.iter().map(|(ticket, ..)| *ticket).collect()));
+            fx.push(Effect::DropTickets(gone.iter().map(|(ticket, _)| *ticket).collect()));
         }
-        for (ticket, _, why) in gone {
-            if self.queue.farewells.contains_key(&ticket) {
-                continue;
-            }
-            let why = match why {
-                Gone::Abandoned => NoPlace::TicketUnknown,
-                _ if own == Some(ticket) => NoPlace::TicketUnknown,
-                Gone::PartyIncomplete => NoPlace::PartyIncomplete,
-                Gone::PartyBroken => NoPlace::PartyBroken,
-            };
+        for (ticket, why) in gone {
             self.say_goodbye(ticket, why, now, fx);
         }
     }
@@ -382,7 +244,7 @@ impl Core {
             self.queue.farewells.insert(ticket, (why, now.mono + FAREWELL_TIME));
         }
         info!(target: "handover", ticket = %ticket, code = why.code(), "ticket.void");
-        if let Some(Poll { ask, .. }) = self.queue.polls.remove(&ticket) {
+        if let Some(ask) = self.queue.polls.remove(&ticket) {
             self.refuse(ask, why, now, fx);
         }
     }
@@ -391,8 +253,15 @@ impl Core {
         if self.queue.next_deadline().is_none_or(|at| now.mono < at) {
             return;
         }
-        let gone = self.queue.queue.tick(now.mono);
-        self.on_gone(gone, None, now, fx);
+        let gone = self.queue.queue.tick(now.mono).into_iter().map(|(ticket, why)| {
+            let why = match why {
+                Gone::Abandoned => NoPlace::TicketUnknown,
+                Gone::PartyIncomplete => NoPlace::PartyIncomplete,
+                Gone::PartyBroken => NoPlace::PartyBroken,
+            };
+            (ticket, why)
+        });
+        self.on_gone(gone.collect(), now, fx);
         self.pump(now, fx);
     }
 }

@@ -42,7 +42,9 @@ impl Core {
                 closed.push(line);
             } else {
                 // A party waits where most is free already; elsewhere the others go on.
-                if let Some(server) = self.gathering_place(next, &line, slots, &free, now) {
+                let place =
+                    request.and_then(|request| self.gathering_place(next, request, &line, slots, &free, now));
+                if let Some(server) = place {
                     free.remove(&server);
                     self.queue.queue.pin(next, &server);
                 }
@@ -92,15 +94,18 @@ impl Core {
     fn gathering_place(
         &self,
         next: Next,
+        request: &HandoverRequest,
         line: &Line,
         slots: u32,
         free: &Free,
         now: Now,
     ) -> Option<ServerId> {
+        let regions = self.regions(request, now);
         let could = |server: &ServerId| {
             let view = self.fleet.get(server)?;
             let is_large = view.occupancy().max_players >= slots;
-            (view.is_eligible(now) && is_large && is_of(line, server, view)).then_some(())
+            let is_near = regions.rank(&view.profile.region).is_some();
+            (view.is_eligible(now) && is_large && is_near && is_of(line, server, view)).then_some(())
         };
         let before = self.queue.queue.pinned(next).filter(|server| could(server).is_some());
         let most = free.iter().filter(|(server, _)| could(server).is_some()).max_by_key(|(_, free)| **free);

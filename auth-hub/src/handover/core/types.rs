@@ -68,7 +68,7 @@ pub enum Input {
     LinkUp,
     /// The database holds this ceiling; `None` when it did not take it.
     CeilingStored(Option<u64>),
-    /// A client asks how its ticket stands.
+    /// A client asks for its ticket's place.
     Poll {
         /// Fresh: names the question, and the handover should the ticket's turn have come.
         handover: HandoverId,
@@ -80,19 +80,8 @@ pub enum Input {
         name: String,
         /// Which.
         ticket: TicketId,
-        /// Whether to take the place, or only to look.
-        takes: bool,
         /// How long to wait for the ticket's turn.
         wait: Duration,
-    },
-    /// A client gives its ticket back.
-    Leave {
-        /// Fresh: names the question.
-        handover: HandoverId,
-        /// Who asks.
-        account: AccountRow,
-        /// Which.
-        ticket: TicketId,
     },
     /// The store's answer to [`Effect::SaveTicket`].
     TicketSaved {
@@ -128,11 +117,6 @@ pub enum Effect {
         handover: HandoverId,
         /// How the ticket stands.
         view: TicketView,
-    },
-    /// To the client in place of [`Effect::Answer`]: its ticket is no more, as it wished.
-    HasLeft {
-        /// Which question.
-        handover: HandoverId,
     },
     /// Store this ticket, in place of any other of its account, and say whether the account has priority.
     SaveTicket(TicketRow),

@@ -3,70 +3,70 @@
 use std::time::Duration;
 
 use shared_msgs::ids::HandoverId;
+use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::{Answered, Ask, Client, Desk, DeskTask, Input, Refused};
+use super::{Answered, Ask, Client, Desk, DeskTask, Input, NoPlace, Refused};
 use crate::accounts::AccountRow;
-use crate::queue::{TicketId, TicketRow};
+use crate::queue::{TicketId, TicketRow, TicketView};
 
-/// What is asked of a ticket.
+/// A ticket's owner asks for its place.
 #[derive(Debug, Clone)]
 pub struct TicketAsk {
-    /// By whom.
+    /// Who asks.
     pub account: AccountRow,
+    /// What the player is called.
+    pub name: String,
     /// Which.
     pub ticket: TicketId,
-    /// What for.
-    pub what: TicketWish,
+    /// How long to wait for its turn.
+    pub wait: Duration,
 }
 
-/// See [`TicketAsk`].
-#[derive(Debug, Clone)]
-pub enum TicketWish {
-    /// A place, if its turn has come or comes within `wait`.
-    Take {
-        /// What the player is called.
-        name: String,
-        /// How long to wait for its turn.
-        wait: Duration,
-    },
-    /// How it stands, and that its owner is still here.
-    Look {
-        /// What the player is called.
-        name: String,
-    },
-    /// It is given back.
-    Leave,
-}
+/// Where an answer about a ticket goes.
+pub(super) type To<T> = oneshot::Sender<Result<T, NoPlace>>;
 
 impl Desk {
-    /// Asks for a ticket.
+    /// Asks for a ticket's place.
     ///
     /// # Errors
     /// [`Refused`]: the ticket is not the account's or is no more, and why; or the hub is busy.
     pub async fn ask_ticket(&self, ask: TicketAsk) -> Result<Answered, Refused> {
         self.ask(|handover, client| Ask::Ticket(ask, handover, client)).await
     }
+
+    /// How a ticket stands; says that its owner is still here.
+    ///
+    /// # Errors
+    /// [`NoPlace`]: the ticket is not the account's or is no more, and why; [`NoPlace::HubBusy`]: the desk's queue is full.
+    pub async fn look_at(&self, account: AccountRow, ticket: TicketId) -> Result<TicketView, NoPlace> {
+        self.ask_at_once(|to| Ask::Look(account, ticket, to)).await
+    }
+
+    /// Gives a ticket back.
+    ///
+    /// # Errors
+    /// [`NoPlace::TicketUnknown`]: it is not the account's or is no more; [`NoPlace::HubBusy`]: the desk's queue is full.
+    pub async fn leave_queue(&self, account: AccountRow, ticket: TicketId) -> Result<(), NoPlace> {
+        self.ask_at_once(|to| Ask::Leave(account, ticket, to)).await
+    }
+
+    async fn ask_at_once<T>(&self, ask: impl FnOnce(To<T>) -> Ask) -> Result<T, NoPlace> {
+        let (to, answered) = oneshot::channel();
+        self.asks.try_send(ask(to)).map_err(|_| NoPlace::HubBusy)?;
+        answered.await.unwrap_or(Err(NoPlace::HubBusy))
+    }
 }
 
 impl DeskTask {
     pub(super) fn on_ticket_ask(&mut self, ask: TicketAsk, handover: HandoverId, client: Client) {
-        let TicketAsk { account, ticket, what } = ask;
-        let (name, takes, wait) = match what {
-            TicketWish::Leave => {
-                self.waiting.insert(handover, client);
-                return self.feed(Input::Leave { handover, account, ticket });
-            }
-            TicketWish::Take { name, wait } => (name, true, wait),
-            TicketWish::Look { name } => (name, false, Duration::ZERO),
-        };
+        let TicketAsk { account, name, ticket, wait } = ask;
         self.with_players(account, handover, client, move |players| Input::Poll {
             handover,
             account,
             players,
             name,
             ticket,
-            takes,
             wait,
         });
     }

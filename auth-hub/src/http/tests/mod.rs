@@ -42,12 +42,12 @@ use super::state::Deadlines;
 use super::*;
 use crate::accounts::throttle::Bucket;
 use crate::accounts::{
-    Cost, EntryRules, NewAccount, Password, PasswordPool, PoolConfig, Store, ThrottleConfig,
+    AccountRow, Cost, EntryRules, NewAccount, Password, PasswordPool, PoolConfig, Store, ThrottleConfig,
 };
 use crate::admin_key::AdminKey;
 use crate::handover::{Answered, HandoverRequest, NoPlace, Placed, Refused, Snapshot, TicketAsk};
 use crate::metrics::Metrics;
-use crate::queue::TicketSeal;
+use crate::queue::{TicketId, TicketSeal, TicketView};
 use crate::sessions::AccessTokens;
 use operations::FakeOperations;
 
@@ -117,6 +117,9 @@ pub(super) struct FakeDesk {
     /// What it says of tickets, and to handovers when there is one left; without, a place.
     pub(super) tickets: Mutex<VecDeque<Result<Answered, NoPlace>>>,
     pub(super) ticket_asks: Mutex<Vec<TicketAsk>>,
+    /// Tickets that were looked at and given back, and by whom.
+    pub(super) looks: Mutex<Vec<(AccountRow, TicketId)>>,
+    pub(super) left: Mutex<Vec<(AccountRow, TicketId)>>,
     pub(super) asked: Mutex<Vec<HandoverRequest>>,
     /// While there is one, handovers wait for it.
     pub(super) holds: Mutex<Option<CancellationToken>>,
@@ -169,6 +172,23 @@ impl Handover for FakeDesk {
         let scripted = self.tickets.lock().unwrap().pop_front();
         let answered = scripted.unwrap_or_else(|| Ok(Answered::Placed(placed())));
         Box::pin(async move { answered.map_err(|why| Refused { handover: HANDOVER, why }) })
+    }
+
+    fn look_at(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<TicketView, NoPlace>> {
+        self.looks.lock().unwrap().push((account, ticket));
+        let scripted = self.tickets.lock().unwrap().pop_front();
+        Box::pin(async move {
+            match scripted.unwrap_or(Err(NoPlace::TicketUnknown))? {
+                Answered::Queued(view) => Ok(view),
+                Answered::Placed(_) => Err(NoPlace::TicketUnknown),
+            }
+        })
+    }
+
+    fn leave_queue(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<(), NoPlace>> {
+        self.left.lock().unwrap().push((account, ticket));
+        let scripted = self.script.lock().unwrap().pop_front();
+        Box::pin(async move { scripted.map_or(Ok(()), Err) })
     }
 
     fn snapshot(&self) -> Answer<'_, Snapshot> {

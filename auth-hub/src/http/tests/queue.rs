@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::accounts::{Account, AccountState};
-use crate::handover::TicketWish;
 use crate::queue::{Standing, TicketId, TicketView, WaitRange};
 
 fn bearer(account: &Account) -> String {
@@ -58,9 +57,9 @@ async fn a_ticket_is_asked_for_by_its_owner_until_it_is_a_place() {
     let reply = api.send(request("GET", &format!("{path}?wait_ms=4000&x=y"), &bob)).await;
     assert_eq!((reply.status.as_u16(), &reply.json["position"]), (202, &json!(3)));
     let asks = std::mem::take(&mut *api.desk.ticket_asks.lock().unwrap());
-    let TicketWish::Take { name, wait } = &asks[0].what else { panic!("{asks:?}") };
     assert_eq!((asks[0].account, asks[0].ticket), (bob.row, TicketId([7; 16])));
-    assert_eq!((name.as_str(), *wait), ("The bob", Duration::from_secs(4)));
+    let wait = Duration::from_secs(4);
+    assert_eq!((asks[0].name.as_str(), asks[0].wait), ("The bob", wait));
     let reply = api.send(request("GET", &path, &bob)).await;
     assert_eq!((reply.status.as_u16(), &reply.json["token"]), (200, &json!(placed().token.expose())));
     api.desk.tickets.lock().unwrap().push_back(Err(NoPlace::PartyBroken));
@@ -85,6 +84,8 @@ async fn nobody_elses_ticket_is_one() {
     api.store.set_state(bob.row, AccountState::Banned).await.unwrap();
     api.send(request("GET", &path, &bob)).await.problem(403, "banned");
     assert!(api.desk.ticket_asks.lock().unwrap().is_empty(), "the desk heard of it");
+    assert!(api.desk.left.lock().unwrap().is_empty(), "the desk heard of it");
+    assert!(api.desk.looks.lock().unwrap().is_empty(), "the desk heard of it");
 }
 
 #[tokio::test]
@@ -92,10 +93,11 @@ async fn a_ticket_is_given_back() {
     let api = TestApi::start().await;
     let bob = api.account("bob").await;
     let path = format!("/queue/{}", ticket(&api).await);
-    api.desk.tickets.lock().unwrap().push_back(Ok(Answered::Left));
     let reply = api.send(request("DELETE", &path, &bob)).await;
     assert_eq!((reply.status.as_u16(), reply.text.as_str()), (204, ""));
-    assert!(matches!(api.desk.ticket_asks.lock().unwrap()[0].what, TicketWish::Leave));
+    assert_eq!(*api.desk.left.lock().unwrap(), [(bob.row, TicketId([7; 16]))]);
+    api.desk.script.lock().unwrap().push_back(NoPlace::TicketUnknown);
+    api.send(request("DELETE", &path, &bob)).await.problem(404, "ticket-unknown");
 }
 
 #[tokio::test]
@@ -157,9 +159,8 @@ async fn a_stream_tells_what_changes_and_how_it_ends() {
     assert_eq!((&events[0].1["position"], &events[1].1["position"]), (&json!(9), &json!(8)));
     assert!(path.contains(events[0].1["ticket"].as_str().unwrap()), "its own ticket");
     assert_eq!(events[3].1["code"], "ticket-unknown");
-    assert!(
-        api.desk.ticket_asks.lock().unwrap().iter().all(|ask| matches!(ask.what, TicketWish::Look { .. }))
-    );
+    assert_eq!(*api.desk.looks.lock().unwrap(), [(bob.row, TicketId([7; 16])); 5]);
+    assert!(api.desk.ticket_asks.lock().unwrap().is_empty(), "a stream takes no place");
 }
 
 #[tokio::test]

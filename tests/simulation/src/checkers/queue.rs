@@ -254,8 +254,9 @@ impl Checker for PartiesGoTogether {
             Fact::TicketsDropped { tickets, .. } => tickets.iter().for_each(|ticket| self.leave(*ticket)),
             Fact::Ordered { to, .. } => {
                 if let Order::Grant(grant) = &to.order
-                    && let Some((id, _)) = self.book.of_account(truth.owner(grant.player))
+                    && let Some((id, ticket)) = self.book.of_account(truth.owner(grant.player))
                     && let Some(party) = self.party_of.get(&id)
+                    && !self.book.asks_otherwise(ticket)
                 {
                     let first = self.servers.entry(*party).or_insert_with(|| to.server.clone());
                     if *first != to.server {

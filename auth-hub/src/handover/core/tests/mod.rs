@@ -11,6 +11,7 @@ mod look;
 mod moved_about;
 mod moves;
 mod orders;
+mod parties;
 mod peer;
 mod placement;
 mod policies;

@@ -16,7 +16,7 @@ fn id(server: &str) -> ServerId {
 }
 
 impl Rig {
-    fn drain(&mut self, server: &str, within_s: Option<u64>) -> Result<(), OperationError> {
+    pub(super) fn drain(&mut self, server: &str, within_s: Option<u64>) -> Result<(), OperationError> {
         let (answer, effects) = self.core.drain(&id(server), within_s.map(Duration::from_secs), self.now);
         self.carry_out(effects);
         answer

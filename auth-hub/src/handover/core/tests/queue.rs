@@ -11,7 +11,7 @@ use crate::handover::NoPlace;
 use crate::queue::{Standing, TicketId};
 
 /// A server `a` of so many slots with as many players, accounts 1 and up.
-fn full(slots: u32) -> (Rig, Vec<shared_msgs::ids::TokenHash>) {
+pub(super) fn full(slots: u32) -> (Rig, Vec<shared_msgs::ids::TokenHash>) {
     let mut rig = Rig::queueing(&[("a", slots)]);
     let players = (1..=i64::from(slots)).map(|account| rig.play(account, "a")).collect();
     (rig, players)
@@ -56,6 +56,25 @@ fn a_question_that_waits_is_answered_with_the_place() {
 }
 
 #[test]
+fn a_look_neither_answers_the_wish_for_a_place_nor_loses_it() {
+    let (mut rig, players) = full(1);
+    let ticket = rig.queue_up(11).ticket;
+    let waiting = rig.poll(11, ticket, 5_000);
+    assert_eq!(rig.standing(11, ticket), (Standing::Waiting, 1));
+    assert!(!rig.queued.contains_key(&waiting), "it waits on");
+    rig.leaves("a", players[0]);
+    assert_eq!(rig.placed(waiting), "a");
+    // While its handover runs.
+    let (mut rig, players) = full(1);
+    let ticket = rig.queue_up(11).ticket;
+    rig.leaves("a", players[0]);
+    let taken = rig.poll(11, ticket, 0);
+    assert_eq!(rig.peek(11, ticket).unwrap().standing, Standing::Ready);
+    rig.run(0);
+    assert_eq!(rig.placed(taken), "a");
+}
+
+#[test]
 fn who_does_not_come_for_its_slot_is_passed_over_and_keeps_its_turn() {
     let (mut rig, players) = full(1);
     let (first, second) = (rig.queue_up(11).ticket, rig.queue_up(12).ticket);
@@ -67,8 +86,7 @@ fn who_does_not_come_for_its_slot_is_passed_over_and_keeps_its_turn() {
     // Back in time: still before the other, but this slot is promised.
     let view = rig.standing(11, first);
     assert_eq!(view, (Standing::Waiting, 1));
-    let gone = rig.leave_queue(12, second);
-    assert!(rig.left.contains(&gone));
+    rig.leave_queue(12, second).unwrap();
     assert_eq!(rig.standing(11, first).0, Standing::Ready);
 }
 
@@ -89,8 +107,7 @@ fn tickets_are_their_owners_and_one_each() {
     let (mut rig, _) = full(1);
     let ticket = rig.queue_up(11).ticket;
     assert_eq!(rig.void(12, ticket), NoPlace::TicketUnknown, "another's");
-    let left = rig.leave_queue(12, ticket);
-    assert!(!rig.left.contains(&left));
+    assert_eq!(rig.leave_queue(12, ticket), Err(NoPlace::TicketUnknown));
     rig.queue_up(13);
     let again = rig.queue_up(11);
     assert_eq!((again.ticket, again.position), (ticket, 1), "asking again changes nothing");
@@ -105,14 +122,21 @@ fn tickets_are_their_owners_and_one_each() {
 
 #[test]
 fn a_server_that_drains_ends_the_wait_for_it_by_name() {
-    let (mut rig, _) = full(1);
-    let id = rig.ask_for(11, Some("a"));
-    rig.run(0);
-    let ticket = rig.ticket(id).ticket;
-    rig.peer("a").state = ServerState::Draining;
-    rig.run(2_000);
-    assert_eq!(rig.void(11, ticket), NoPlace::ServerDraining);
-    assert_eq!((rig.core.tickets(), rig.tickets.len()), (0, 0));
+    // By its own word, and by an operator's before the server has heard of it.
+    let say_so = |rig: &mut Rig| {
+        rig.peer("a").state = ServerState::Draining;
+        rig.run(2_000);
+    };
+    let order = |rig: &mut Rig| rig.drain("a", None).unwrap();
+    for drain in [say_so as fn(&mut Rig), order] {
+        let (mut rig, _) = full(1);
+        let id = rig.ask_for(11, Some("a"));
+        rig.run(0);
+        let ticket = rig.ticket(id).ticket;
+        drain(&mut rig);
+        assert_eq!(rig.void(11, ticket), NoPlace::ServerDraining);
+        assert_eq!((rig.core.tickets(), rig.tickets.len()), (0, 0));
+    }
 }
 
 #[test]
@@ -140,74 +164,6 @@ fn priority_and_reconnect_go_first_and_nobody_starves() {
     assert_eq!(rig.queue_up(13).position, 4);
     rig.leaves("a", player);
     assert_eq!(rig.standing(2, reconnect.ticket).0, Standing::Ready);
-}
-
-#[test]
-fn a_party_waits_for_all_its_slots_on_one_server() {
-    let mut rig = Rig::queueing(&[("a", 3), ("b", 3)]);
-    let on_a: Vec<_> = (1..=3).map(|account| rig.play(account, "a")).collect();
-    let on_b: Vec<_> = (4..=6).map(|account| rig.play(account, "b")).collect();
-    let views = [21, 22, 23].map(|account| {
-        let id = rig.ask_as(account, 9, 3);
-        rig.run(0);
-        rig.ticket(id)
-    });
-    assert_eq!(views[0].standing, Standing::Gathering { size: 3, here: 1 });
-    assert_eq!((views[2].standing, views[2].position), (Standing::Waiting, 1));
-    let party = [(21, views[0].ticket), (22, views[1].ticket), (23, views[2].ticket)];
-    let after = rig.queue_up(31);
-    assert_eq!(after.position, 4, "behind three");
-    rig.leaves("a", on_a[0]);
-    assert_eq!(rig.standing(31, after.ticket).0, Standing::Waiting, "slots of a gather for the party");
-    rig.leaves("b", on_b[0]);
-    assert_eq!(rig.standing(31, after.ticket).0, Standing::Ready, "those of b do not");
-    rig.leaves("a", on_a[1]);
-    assert_eq!(rig.standing(21, party[0].1).0, Standing::Waiting, "two of three");
-    let newcomer = rig.queue_up(32);
-    assert_eq!(newcomer.standing, Standing::Waiting, "nor a newcomer");
-    rig.leaves("a", on_a[2]);
-    let placed = party.map(|(account, ticket)| rig.poll(account, ticket, 0));
-    rig.run(0);
-    assert_eq!(placed.map(|id| rig.placed(id).to_owned()), ["a", "a", "a"]);
-}
-
-#[test]
-fn a_party_with_room_for_it_is_in_at_once() {
-    let mut rig = Rig::queueing(&[("a", 2), ("b", 3)]);
-    let first = [21, 22].map(|account| rig.ask_as(account, 9, 3));
-    rig.run(0);
-    let waiting: Vec<_> =
-        first.iter().zip([21, 22]).map(|(id, account)| (account, rig.ticket(*id).ticket)).collect();
-    let waiting = waiting.into_iter().map(|(account, ticket)| rig.poll(account, ticket, 5_000));
-    let waiting: Vec<_> = waiting.collect();
-    let last = rig.ask_as(23, 9, 3);
-    rig.run(0);
-    for id in waiting.into_iter().chain([last]) {
-        assert_eq!(rig.placed(id), "b");
-    }
-}
-
-#[test]
-fn a_party_that_does_not_come_together_or_breaks_up_is_told_so() {
-    let mut rig = Rig::queueing(&[("a", 1)]);
-    let id = rig.ask_as(21, 9, 2);
-    rig.run(0);
-    let alone = rig.ticket(id).ticket;
-    rig.run_asking(60_000, &[(21, alone)]);
-    assert_eq!(rig.void(21, alone), NoPlace::PartyIncomplete);
-
-    let asks = [21, 22].map(|account| rig.ask_as(account, 8, 2));
-    rig.run(0);
-    let [one, two] = asks.map(|id| rig.ticket(id).ticket);
-    let third = rig.ask_as(23, 8, 2);
-    rig.run(0);
-    assert_eq!(rig.why(third), NoPlace::PartyMismatch, "it is complete");
-    rig.leave_queue(21, one);
-    assert_eq!(rig.void(22, two), NoPlace::PartyBroken);
-    assert_eq!((rig.core.tickets(), rig.tickets.len()), (0, 0));
-    let other_size = [rig.ask_as(21, 7, 2), rig.ask_as(22, 7, 3)];
-    rig.run(0);
-    assert_eq!(rig.why(other_size[1]), NoPlace::PartyMismatch);
 }
 
 #[test]
@@ -262,7 +218,7 @@ fn a_ticket_that_was_used_given_back_or_replaced_is_void_after_a_restart() {
     let (used, given) = (rig.queue_up(11).ticket, rig.queue_up(12).ticket);
     rig.leaves("a", players[0]);
     rig.poll(11, used, 0);
-    rig.leave_queue(12, given);
+    rig.leave_queue(12, given).unwrap();
     rig.run(0);
     rig.restart_hub();
     rig.run(1_000);
@@ -279,7 +235,7 @@ fn a_ticket_that_cannot_be_stored_is_not_issued() {
     rig.store_works = true;
     let ticket = rig.queue_up(11).ticket;
     rig.store_works = false;
-    rig.leave_queue(11, ticket);
+    rig.leave_queue(11, ticket).unwrap();
     rig.run(0);
     assert_eq!(rig.tickets.len(), 1);
     rig.store_works = true;
@@ -387,8 +343,7 @@ fn what_is_told_of_the_wait_comes_from_who_was_let_in() {
     }
     rig.run(2_000);
     let (account, ticket) = tickets[9];
-    let id = rig.peek(account, ticket);
-    let view = rig.ticket(id);
+    let view = rig.peek(account, ticket).unwrap();
     let wait = view.wait.unwrap();
     assert_eq!(view.position, 10);
     assert!(wait.low_s < 100 && 100 < wait.high_s && wait.high_s < 300, "{wait:?}");

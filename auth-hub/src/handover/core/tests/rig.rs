@@ -57,7 +57,6 @@ pub(super) struct Rig {
     pub(super) answers: BTreeMap<HandoverId, (Mono, Result<Placed, Refused>)>,
     pub(super) sent: Vec<(Mono, ServerId, BootId, Order)>,
     pub(super) queued: BTreeMap<HandoverId, TicketView>,
-    pub(super) left: BTreeSet<HandoverId>,
     /// Those on disk.
     pub(super) tickets: BTreeMap<TicketId, TicketRow>,
     pub(super) priorities: BTreeSet<AccountRow>,
@@ -115,7 +114,6 @@ impl Rig {
             answers: BTreeMap::new(),
             sent: Vec::new(),
             queued: BTreeMap::new(),
-            left: BTreeSet::new(),
             tickets: BTreeMap::new(),
             priorities: BTreeSet::new(),
             queue: None,
@@ -302,10 +300,9 @@ impl Rig {
                     });
                     self.fly(Packet::Stored(Input::CeilingStored(stored)));
                 }
-                Effect::Queued { .. }
-                | Effect::HasLeft { .. }
-                | Effect::SaveTicket(_)
-                | Effect::DropTickets(_) => self.on_ticket_effect(effect),
+                Effect::Queued { .. } | Effect::SaveTicket(_) | Effect::DropTickets(_) => {
+                    self.on_ticket_effect(effect);
+                }
                 Effect::StoreLastServer { player, server } => {
                     self.last_servers_stored += 1;
                     self.last_servers.insert(player, server);

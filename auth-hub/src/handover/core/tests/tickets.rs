@@ -34,7 +34,6 @@ impl Rig {
                 let before = self.queued.insert(handover, view);
                 assert!(before.is_none(), "answered twice");
             }
-            Effect::HasLeft { handover } => assert!(self.left.insert(handover), "answered twice"),
             Effect::SaveTicket(row) => {
                 let ticket = row.ticket;
                 let is_priority = self.store_works.then(|| self.priorities.contains(&row.account));
@@ -61,15 +60,6 @@ impl Rig {
 
     /// The owner asks, and would take its place.
     pub(super) fn poll(&mut self, account: i64, ticket: TicketId, wait_ms: u64) -> HandoverId {
-        self.question(account, ticket, true, wait_ms)
-    }
-
-    /// The owner only looks.
-    pub(super) fn peek(&mut self, account: i64, ticket: TicketId) -> HandoverId {
-        self.question(account, ticket, false, 0)
-    }
-
-    fn question(&mut self, account: i64, ticket: TicketId, takes: bool, wait_ms: u64) -> HandoverId {
         let handover = HandoverId::random(&*self.rng);
         let account = AccountRow::from_raw(account);
         let players = self.players.iter().filter(|((of, _), _)| *of == account);
@@ -78,15 +68,21 @@ impl Rig {
         // What follows a wait has a handover's time.
         self.asked.insert(handover, self.now.mono + wait);
         let name = "Ann".to_owned();
-        self.input(Input::Poll { handover, account, players, name, ticket, takes, wait });
+        self.input(Input::Poll { handover, account, players, name, ticket, wait });
         handover
     }
 
-    pub(super) fn leave_queue(&mut self, account: i64, ticket: TicketId) -> HandoverId {
-        let handover = HandoverId::random(&*self.rng);
-        self.asked.insert(handover, self.now.mono);
-        self.input(Input::Leave { handover, account: AccountRow::from_raw(account), ticket });
-        handover
+    /// The owner only looks.
+    pub(super) fn peek(&mut self, account: i64, ticket: TicketId) -> Result<TicketView, NoPlace> {
+        let (view, effects) = self.core.look(AccountRow::from_raw(account), ticket, self.now);
+        self.carry_out(effects);
+        view
+    }
+
+    pub(super) fn leave_queue(&mut self, account: i64, ticket: TicketId) -> Result<(), NoPlace> {
+        let (left, effects) = self.core.leave(AccountRow::from_raw(account), ticket, self.now);
+        self.carry_out(effects);
+        left
     }
 
     /// Asks for a place as one of a party.
@@ -107,18 +103,17 @@ impl Rig {
     /// How a ticket stands, its owner asking.
     #[track_caller]
     pub(super) fn standing(&mut self, account: i64, ticket: TicketId) -> (Standing, u32) {
-        let id = self.peek(account, ticket);
+        let view = self.peek(account, ticket).unwrap();
         self.run(0);
-        let view = self.ticket(id);
         (view.standing, view.position)
     }
 
     /// Why a ticket counts no more.
     #[track_caller]
     pub(super) fn void(&mut self, account: i64, ticket: TicketId) -> NoPlace {
-        let id = self.peek(account, ticket);
+        let why = self.peek(account, ticket).expect_err("it is as good as ever");
         self.run(0);
-        self.why(id)
+        why
     }
 
     /// A player leaves its server.
@@ -134,7 +129,7 @@ impl Rig {
         let step = u64::try_from(limits::STATUS_BEAT.as_millis()).unwrap();
         for _ in 0..ms / step {
             for (account, ticket) in owners {
-                self.peek(*account, *ticket);
+                let _ = self.peek(*account, *ticket);
             }
             self.run(step);
         }
