@@ -8,8 +8,8 @@ use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::ServerId;
 
 use super::{
-    Alarm, Class, GATHER_TIME, Gone, Line, NoTicket, PRESENT_FOR, Party, Queue, RETURN_TIME, State, Ticket,
-    TicketId, TicketRow, Unit, UnitId,
+    Alarm, Class, GATHER_TIME, Gone, LINES_MAX, Line, NoTicket, PRESENT_FOR, Party, Queue, RETURN_TIME,
+    State, Ticket, TicketId, TicketRow, Unit, UnitId,
 };
 use crate::accounts::AccountRow;
 
@@ -24,7 +24,7 @@ impl Queue {
         class: Class,
         now: Now,
     ) -> Result<TicketRow, NoTicket> {
-        if self.tickets.len() >= self.settings.tickets_max {
+        if self.tickets.len() >= self.settings.tickets_max || !self.has_room_for(&line) {
             return Err(NoTicket::Full);
         }
         if let Some(other) = party.and_then(|party| self.units.get(self.parties.get(&party.key)?)) {
@@ -47,6 +47,13 @@ impl Queue {
         Ok(row)
     }
 
+    fn has_room_for(&self, line: &Line) -> bool {
+        let is_special = |line: &Line| !matches!(line, Line::Anywhere | Line::Server(_));
+        !is_special(line)
+            || self.lines.contains_key(line)
+            || self.lines.keys().filter(|line| is_special(line)).count() < LINES_MAX
+    }
+
     /// A ticket of the hub's last run: its owner has a little while to come back.
     pub(crate) fn restore(&mut self, row: &TicketRow, now: Now) {
         let is_taken = self.by_account.contains_key(&row.account);
@@ -63,24 +70,11 @@ impl Queue {
     fn add(&mut self, row: &TicketRow, now: Mono, is_ghost: bool) {
         let known = row.party.and_then(|party| self.parties.get(&party.key).copied());
         let unit = known.unwrap_or_else(|| {
-            self.units_made += 1;
-            let id = UnitId(self.units_made);
+            let id = self.add_unit(Unit::new(row.line.clone(), row.class, row.party));
             if let Some(party) = row.party {
                 self.parties.insert(party.key, id);
                 self.timers.set(Alarm::Gathering(id), now + GATHER_TIME);
             }
-            let (line, class, party) = (row.line.clone(), row.class, row.party);
-            let unit = Unit {
-                line,
-                class,
-                party,
-                members: Vec::new(),
-                key: None,
-                called_with: None,
-                pinned: None,
-                position: 0,
-            };
-            self.units.insert(id, unit);
             id
         });
         self.by_account.insert(row.account, row.ticket);
@@ -181,9 +175,7 @@ impl Queue {
         if let Some(server) = server {
             self.free_kept(&server);
         }
-        if let Some(key) = self.units.get(&unit).and_then(|unit| unit.key) {
-            self.enter(unit, key);
-        }
+        self.show(unit);
         self.arm(id);
     }
 
@@ -200,6 +192,7 @@ impl Queue {
         let Some(unit) = self.tickets.get(&id).map(|ticket| ticket.unit) else { return Vec::new() };
         self.step_out(unit);
         let Some(unit_gone) = self.units.remove(&unit) else { return Vec::new() };
+        self.leave_line(&unit_gone.line);
         if let Some(party) = unit_gone.party {
             self.parties.remove(&party.key);
             self.timers.cancel(&Alarm::Gathering(unit));
@@ -213,8 +206,8 @@ impl Queue {
             }
         }
         // Lines are made by whoever asks: of those that nobody waits in, this one alone is remembered.
-        let waiting = &self.waiting;
-        self.admissions.retain(|line, _| waiting.contains_key(line) || *line == unit_gone.line);
+        let lines = &self.lines;
+        self.admissions.retain(|line, _| lines.contains_key(line) || *line == unit_gone.line);
         unit_gone.members.into_iter().filter(|member| *member != id).collect()
     }
 
@@ -244,6 +237,7 @@ impl Queue {
 
     /// Lets time pass: owners who are not heard, slots kept for nothing, parties that do not gather. Gives who is gone, and why.
     pub(crate) fn tick(&mut self, now: Mono) -> Vec<(TicketId, Gone)> {
+        self.ticked_at = now;
         let mut gone = Vec::new();
         while let Some(alarm) = self.timers.pop_due(now) {
             let (first, why, others) = match alarm {

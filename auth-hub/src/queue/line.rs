@@ -30,6 +30,15 @@ impl Line {
         }
     }
 
+    /// The one server it is for.
+    pub(crate) fn server(&self) -> Option<&ServerId> {
+        match self {
+            Self::Server(server) => Some(server),
+            Self::Labelled(_, of) => of.server(),
+            Self::Anywhere | Self::Regions(_) => None,
+        }
+    }
+
     /// Whether some server may have slots for both.
     pub fn meets(&self, other: &Self) -> bool {
         match (self, other) {

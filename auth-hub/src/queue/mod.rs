@@ -37,6 +37,8 @@ pub const PARTY_MAX: u8 = 16;
 pub const PRESENT_FOR: Duration = Duration::from_secs(25);
 /// How long slots are kept for tickets of the hub's last run whose owners have not come back yet.
 pub const RETURN_TIME: Duration = Duration::from_secs(10);
+/// Lines of labels and regions. Each costs every look for free slots a little, and whoever asks makes one.
+const LINES_MAX: usize = 256;
 /// Positions are counted anew at most this often.
 const RECOUNT_EVERY: Duration = Duration::from_secs(1);
 /// How long a party's first member waits for its last.
@@ -213,6 +215,21 @@ struct Unit {
     position: u32,
 }
 
+impl Unit {
+    fn new(line: Line, class: Class, party: Option<Party>) -> Self {
+        Self {
+            line,
+            class,
+            party,
+            members: Vec::new(),
+            key: None,
+            called_with: None,
+            pinned: None,
+            position: 0,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
     Ticket(TicketId),
@@ -229,10 +246,12 @@ pub(crate) struct Queue {
     units: BTreeMap<UnitId, Unit>,
     units_made: u64,
     parties: BTreeMap<[u8; 32], UnitId>,
-    /// Everybody in line.
+    /// Everybody in line, and who is called.
     order: BTreeMap<Key, UnitId>,
-    /// Of those, whose owners are all present.
+    /// Of those, who is not called and whose owners are all present.
     present: BTreeMap<Line, BTreeSet<Key>>,
+    /// Units by what they are for.
+    lines: BTreeMap<Line, usize>,
     /// Tickets in line.
     waiting: BTreeMap<Line, u32>,
     /// Slots kept, by server.
@@ -243,6 +262,7 @@ pub(crate) struct Queue {
     last_arrival_us: u64,
     is_recount_set: bool,
     recounted_at: Mono,
+    ticked_at: Mono,
     timers: Timers<Alarm>,
 }
 
@@ -257,6 +277,7 @@ impl Queue {
             parties: BTreeMap::new(),
             order: BTreeMap::new(),
             present: BTreeMap::new(),
+            lines: BTreeMap::new(),
             waiting: BTreeMap::new(),
             kept: BTreeMap::new(),
             pins: BTreeMap::new(),
@@ -264,6 +285,7 @@ impl Queue {
             last_arrival_us: 0,
             is_recount_set: false,
             recounted_at: Mono::default(),
+            ticked_at: Mono::default(),
             timers: Timers::new(),
         }
     }

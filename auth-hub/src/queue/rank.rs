@@ -2,6 +2,8 @@
 //!
 //! Invariant: a key is given once and kept, so a ticket falls back only behind those whose class gives them a head start over it.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use shared_msgs::clock::Mono;
@@ -40,7 +42,7 @@ pub(crate) struct Next {
 }
 
 impl Queue {
-    /// Puts a unit in line.
+    /// Puts a unit in line. Who is called stays there, before the others, until it is in: nobody falls back when it does not come.
     pub(super) fn enter(&mut self, id: UnitId, key: Key) {
         let Some(unit) = self.units.get_mut(&id) else { return };
         unit.key = Some(key);
@@ -70,9 +72,7 @@ impl Queue {
         let pinned = unit.pinned.take();
         let (line, size) = (unit.line.clone(), size(unit));
         let Some(key) = unit.key.filter(|key| self.order.remove(key).is_some()) else { return };
-        if let Some(server) = pinned {
-            self.pins.remove(&server);
-        }
+        self.unpin(id, pinned);
         self.want_recount();
         if let Some(tickets) = self.waiting.get_mut(&line) {
             *tickets = tickets.saturating_sub(size);
@@ -83,13 +83,13 @@ impl Queue {
         self.hide(&line, key);
     }
 
-    /// Lists a unit among those whose turn may come, if all its owners are present and their tickets on disk.
+    /// Lists a unit among those whose turn may come, if all its owners are present and their tickets on disk and not called.
     pub(super) fn show(&mut self, id: UnitId) {
         let Some(unit) = self.units.get(&id) else { return };
         let Some(key) = unit.key.filter(|key| self.order.contains_key(key)) else { return };
         let is_here = |ticket: &TicketId| {
             let ticket = self.tickets.get(ticket);
-            ticket.is_some_and(|ticket| ticket.is_present && ticket.state != State::Saving)
+            ticket.is_some_and(|ticket| ticket.is_present && ticket.state == State::Waiting)
         };
         let line = unit.line.clone();
         if unit.members.iter().all(is_here) {
@@ -113,16 +113,19 @@ impl Queue {
         !self.present.is_empty()
     }
 
-    /// The first of each line after `after`, the very first of them first. `closed` lines are passed over.
-    pub(crate) fn next(&self, after: Option<Next>, closed: &[Line]) -> Option<Next> {
-        let open = self.present.iter().filter(|(line, _)| !closed.contains(line));
-        let first = open.filter_map(|(_, keys)| match after {
-            None => keys.first(),
-            Some(after) => {
-                keys.range((std::ops::Bound::Excluded(after.key), std::ops::Bound::Unbounded)).next()
-            }
-        });
-        let key = *first.min()?;
+    /// The first of each line whose turn may come, in order.
+    pub(crate) fn heads(&self) -> BTreeSet<Next> {
+        let firsts = self.present.values().filter_map(|keys| keys.first());
+        firsts.filter_map(|key| self.next(*key)).collect()
+    }
+
+    /// Who comes after one of this line.
+    pub(crate) fn after(&self, next: Next, line: &Line) -> Option<Next> {
+        let keys = self.present.get(line)?;
+        self.next(*keys.range((Bound::Excluded(next.key), Bound::Unbounded)).next()?)
+    }
+
+    fn next(&self, key: Key) -> Option<Next> {
         self.order.get(&key).map(|unit| Next { key, unit: *unit })
     }
 
@@ -135,21 +138,29 @@ impl Queue {
     /// From now on the free slots of this server are this party's.
     pub(crate) fn pin(&mut self, next: Next, server: &ServerId) {
         let Some(unit) = self.units.get_mut(&next.unit) else { return };
-        if let Some(before) = unit.pinned.replace(server.clone()) {
-            self.pins.remove(&before);
-        }
+        let before = unit.pinned.replace(server.clone());
+        self.unpin(next.unit, before);
         self.pins.insert(server.clone(), next.unit);
+    }
+
+    /// Another party may gather there by now.
+    fn unpin(&mut self, id: UnitId, server: Option<ServerId>) {
+        if let Some(server) = server.filter(|server| self.pins.get(server) == Some(&id)) {
+            self.pins.remove(&server);
+        }
     }
 
     /// Where slots gather for one.
     pub(crate) fn pinned(&self, next: Next) -> Option<&ServerId> {
-        self.units.get(&next.unit)?.pinned.as_ref()
+        let server = self.units.get(&next.unit)?.pinned.as_ref()?;
+        (self.pins.get(server) == Some(&next.unit)).then_some(server)
     }
 
     /// Keeps a slot for each of a unit, for a while. Gives the tickets.
     pub(crate) fn reserve(&mut self, next: Next, server: &ServerId, now: Mono) -> Vec<TicketId> {
         self.step_out(next.unit);
         let Some(unit) = self.units.remove(&next.unit) else { return Vec::new() };
+        self.leave_line(&unit.line);
         if let Some(party) = unit.party {
             self.parties.remove(&party.key);
         }
@@ -162,30 +173,50 @@ impl Queue {
             ticket.state = State::Reserved(server.clone(), until);
             *self.kept.entry(server.clone()).or_default() += 1;
             // From here on each goes alone; who loses its slot waits for the others' server, where it stood.
-            let line = if unit.party.is_some() { Line::Server(server.clone()) } else { unit.line.clone() };
-            let called_with = match unit.party {
-                Some(party) => Some(Called { line: unit.line.clone(), party }),
-                None => unit.called_with.clone(),
+            let (line, called_with) = match unit.party {
+                Some(party) => {
+                    (Line::Server(server.clone()), Some(Called { line: unit.line.clone(), party }))
+                }
+                None => (unit.line.clone(), unit.called_with.clone()),
             };
-            let arrived_us = ticket.arrived_us;
-            let key = unit.key.map(|key| Key { arrived_us, ..key });
-            self.units_made += 1;
-            let alone = UnitId(self.units_made);
-            ticket.unit = alone;
-            let members = vec![*id];
-            let class = unit.class;
-            let of_one =
-                Unit { line, class, party: None, members, key, called_with, pinned: None, position: 0 };
-            self.units.insert(alone, of_one);
+            let key = unit.key.map(|key| Key { arrived_us: ticket.arrived_us, ..key });
+            let alone = self.add_unit(Unit { called_with, ..Unit::new(line, unit.class, None) });
+            if let (Some(ticket), Some(of_one)) = (self.tickets.get_mut(id), self.units.get_mut(&alone)) {
+                ticket.unit = alone;
+                of_one.members.push(*id);
+            }
+            if let Some(key) = key {
+                self.enter(alone, key);
+            }
             self.arm(*id);
         }
         unit.members
     }
 
+    pub(super) fn add_unit(&mut self, unit: Unit) -> UnitId {
+        self.units_made += 1;
+        let id = UnitId(self.units_made);
+        *self.lines.entry(unit.line.clone()).or_default() += 1;
+        self.units.insert(id, unit);
+        id
+    }
+
+    /// A unit of this line is no more.
+    pub(super) fn leave_line(&mut self, line: &Line) {
+        if let Some(units) = self.lines.get_mut(line) {
+            *units -= 1;
+            if *units == 0 {
+                self.lines.remove(line);
+            }
+        }
+    }
+
     fn want_recount(&mut self) {
         if !self.is_recount_set {
             self.is_recount_set = true;
-            self.timers.set(super::Alarm::Recount, self.recounted_at + super::RECOUNT_EVERY);
+            // Never for now: a tick must come to its end.
+            let soon = self.ticked_at + Duration::from_millis(1);
+            self.timers.set(super::Alarm::Recount, soon.max(self.recounted_at + super::RECOUNT_EVERY));
         }
     }
 

@@ -93,7 +93,7 @@ impl Bench {
             }
             Step::Reserve(server) => {
                 let server = SERVERS[usize::from(server)].parse().unwrap();
-                if let Some(next) = self.queue.next(None, &[]) {
+                if let Some(next) = self.queue.heads().pop_first() {
                     let (_, slots, _) = self.queue.wants(next).unwrap();
                     let before = self.queue.kept(&server);
                     let tickets = self.queue.reserve(next, &server, self.now.mono);
@@ -133,17 +133,23 @@ impl Bench {
             assert_eq!(unit.key, Some(*key));
             *waiting.entry(unit.line.clone()).or_default() += u32::try_from(unit.members.len()).unwrap();
             let is_here =
-                |id: &TicketId| queue.tickets[id].is_present && queue.tickets[id].state != State::Saving;
+                |id: &TicketId| queue.tickets[id].is_present && queue.tickets[id].state == State::Waiting;
             let is_listed = queue.present.get(&unit.line).is_some_and(|keys| keys.contains(key));
             assert_eq!(unit.members.iter().all(is_here), is_listed, "whose turn may come");
         }
         assert_eq!(queue.waiting, waiting);
+        let mut lines = BTreeMap::<Line, usize>::new();
+        queue.units.values().for_each(|unit| *lines.entry(unit.line.clone()).or_default() += 1);
+        assert_eq!(queue.lines, lines);
+        for (server, unit) in &queue.pins {
+            assert_eq!(queue.units[unit].pinned.as_ref(), Some(server), "slots gather for nobody");
+        }
         let listed: usize = queue.present.values().map(BTreeSet::len).sum();
         assert!(listed <= queue.order.len());
         let first = queue.order.iter().find(|(key, unit)| {
             queue.present.get(&queue.units[unit].line).is_some_and(|keys| keys.contains(key))
         });
-        let next = queue.next(None, &[]).and_then(|next| queue.wants(next));
+        let next = queue.heads().pop_first().and_then(|next| queue.wants(next));
         let wanted = first.map(|(_, unit)| queue.units[unit].members[0]);
         assert_eq!(next.map(|(_, _, ticket)| ticket), wanted, "the first who is here is next");
         for unit in queue.parties.values() {
@@ -184,14 +190,46 @@ fn within_a_class_the_order_is_that_of_arrival_and_positions_do_not_rise() {
         bench.queue.saved(id, Class::Normal);
     }
     for round in 0..20 {
-        for id in bench.queue.tickets.keys() {
-            let position = bench.queue.view(*id, bench.now.mono).unwrap().position;
-            let before = told.insert(*id, position).unwrap_or(u32::MAX);
-            assert!(position <= before, "{id}: from {before} to {position}");
+        // Before it is let in, who is called does not come for its slot: nobody behind it falls back.
+        for comes in [false, true] {
+            let all: Vec<TicketId> = bench.queue.tickets.keys().copied().collect();
+            for id in all {
+                bench.queue.seen(id, bench.now.mono);
+            }
+            for id in bench.queue.tickets.keys() {
+                let position = bench.queue.view(*id, bench.now.mono).unwrap().position;
+                let before = told.insert(*id, position).unwrap_or(u32::MAX);
+                assert!(position <= before, "{id}: from {before} to {position}");
+            }
+            let next = bench.queue.heads().pop_first().unwrap();
+            let (_, _, first) = bench.queue.wants(next).unwrap();
+            assert_eq!(first, TicketId([round + 1; 16]), "who came first");
+            bench.queue.reserve(next, &"a".parse().unwrap(), bench.now.mono);
+            bench.take(&Step::Pass(1_000));
+            if comes {
+                bench.queue.admitted(first, bench.now.mono);
+            } else {
+                bench.queue.give_back(first);
+            }
+            bench.take(&Step::Pass(1_000));
         }
-        let next = bench.queue.next(None, &[]).and_then(|next| bench.queue.wants(next)).unwrap().2;
-        assert_eq!(next, TicketId([round + 1; 16]), "who came first");
-        bench.queue.remove(next);
-        bench.take(&Step::Pass(1_000));
     }
+}
+
+#[test]
+fn lines_that_askers_make_up_are_bounded_and_those_of_servers_are_not() {
+    let mut queue = Queue::new(QueueSettings::default());
+    let now = Now { mono: Mono(1), unix: UnixMs(1_700_000_000_000) };
+    let mut join = |n: u16, line: Line| {
+        let ticket = TicketId([n.to_be_bytes(); 8].concat().try_into().unwrap());
+        queue.join(ticket, AccountRow::from_raw(n.into()), line, None, Class::Normal, now).map(|_| ())
+    };
+    let region = |n: usize| Line::Regions([n.to_string()].into());
+    for n in 0..LINES_MAX {
+        join(u16::try_from(n).unwrap(), region(n)).unwrap();
+    }
+    assert_eq!(join(1_000, region(LINES_MAX)), Err(NoTicket::Full));
+    join(1_001, region(0)).unwrap();
+    join(1_002, Line::Anywhere).unwrap();
+    join(1_003, Line::Server("a".parse().unwrap())).unwrap();
 }

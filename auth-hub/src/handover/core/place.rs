@@ -11,6 +11,7 @@ use crate::fleet::{Candidate, Pressure, Regions, ServerView};
 use crate::handover::grants::{OpenGrant, Resend};
 use crate::handover::journal::step;
 use crate::handover::{HandoverRequest, NoPlace};
+use crate::queue::Party;
 
 /// Where a handover goes.
 enum Choice {
@@ -23,6 +24,12 @@ enum Choice {
 /// Whether the server has every label that the player asks for.
 pub(super) fn has_labels(request: &HandoverRequest, view: &ServerView) -> bool {
     request.labels.iter().all(|label| view.profile.labels.contains(label))
+}
+
+/// Whether the server, were it empty, is what is asked for.
+fn is_as_wished(request: &HandoverRequest, view: &ServerView) -> bool {
+    let is_large_enough = |party: Party| view.occupancy().max_players >= u32::from(party.size);
+    has_labels(request, view) && request.party.is_none_or(is_large_enough)
 }
 
 impl Core {
@@ -39,13 +46,13 @@ impl Core {
         if handover.carries.is_none() && self.is_duplicate(handover, now) {
             return self.answer(id, Err(NoPlace::DuplicateLogin), now, fx);
         }
-        if handover.request.party.is_some() {
-            return self.enqueue(id, NoPlace::AllServersFull, now, fx);
-        }
         // Nobody new goes past those who wait.
         self.pump(now, fx);
         let Some(handover) = self.running.get(&id) else { return };
-        let (server, realm) = match self.best_server(handover, now) {
+        // A party has its slots all at once, from the queue.
+        let is_alone = handover.request.party.is_none();
+        let choice = if is_alone { self.best_server(handover, now) } else { Choice::None };
+        let (server, realm) = match choice {
             Choice::Server(server, realm) => (server, realm),
             Choice::Pressed => return self.wait_for_ease(id, now),
             Choice::None if now.mono < self.hold_until(handover) => {
@@ -202,7 +209,7 @@ impl Core {
                 Some(view) if view.is_draining() => NoPlace::ServerDraining,
                 Some(_) if handover.was_refused_oddly => NoPlace::HubBusy,
                 // None of this name that is what was asked for.
-                Some(view) if !has_labels(&handover.request, view) => NoPlace::ServerUnknown,
+                Some(view) if !is_as_wished(&handover.request, view) => NoPlace::ServerUnknown,
                 Some(view) if view.is_eligible(now) => NoPlace::ServerFull,
                 Some(_) => NoPlace::NoServerOnline,
             };
@@ -212,13 +219,13 @@ impl Core {
         }
         // Of a fleet that is here, none is what was asked for: waiting does not help.
         let mut fleet = self.fleet.iter().peekable();
-        if fleet.peek().is_some() && !fleet.any(|(_, view)| has_labels(&handover.request, view)) {
+        if fleet.peek().is_some() && !fleet.any(|(_, view)| is_as_wished(&handover.request, view)) {
             return NoPlace::ServerUnknown;
         }
         let regions = self.regions(&handover.request, now);
         let is_open = |view: &ServerView| {
             view.is_eligible(now)
-                && has_labels(&handover.request, view)
+                && is_as_wished(&handover.request, view)
                 && regions.rank(&view.profile.region).is_some()
         };
         let any_full = self.fleet.iter().any(|(_, view)| is_open(view));

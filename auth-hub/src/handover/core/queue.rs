@@ -9,19 +9,28 @@ use std::time::Duration;
 
 use shared_msgs::clock::{Mono, Now};
 use shared_msgs::ids::{HandoverId, ServerId};
-use shared_msgs::limits;
 use tracing::info;
 
-use super::{Alarm, Core, Effect};
+use super::{Alarm, Core, Effect, Handover};
 use crate::accounts::AccountRow;
 use crate::handover::journal::step;
-use crate::handover::{HandoverRequest, NoPlace};
+use crate::handover::{HandoverRequest, NoPlace, Placed};
 use crate::queue::{Class, Gone, Line, NoTicket, Queue, QueueSettings, TicketId, TicketRow};
 
 /// Whose server died so lately is let in before others.
 const RECONNECT_WINDOW: Duration = Duration::from_mins(5);
 /// How long a ticket that is no more can say why.
 const FAREWELL_TIME: Duration = Duration::from_mins(2);
+/// How long a place is told again to the owner of the ticket that it was for: the answer may be lost.
+const TOLD_AGAIN_FOR: Duration = Duration::from_mins(1);
+
+/// A place, and the ticket that is used up for it.
+#[derive(Debug)]
+struct Told {
+    ticket: TicketId,
+    placed: Placed,
+    until: Mono,
+}
 
 /// The queue, and what its owners want.
 #[derive(Debug)]
@@ -31,6 +40,8 @@ pub(super) struct Tickets {
     /// The newest wish of each ticket's owner for its place that is not answered yet.
     pub(super) polls: BTreeMap<TicketId, HandoverId>,
     pub(super) farewells: BTreeMap<TicketId, (NoPlace, Mono)>,
+    /// The newest place of each account that had a ticket, as long as nothing newer counts.
+    told: BTreeMap<AccountRow, Told>,
     /// What the store would not drop.
     undropped: BTreeSet<TicketId>,
     /// Accounts whose server died with them in game.
@@ -48,6 +59,7 @@ impl Tickets {
             requests: BTreeMap::new(),
             polls: BTreeMap::new(),
             farewells: BTreeMap::new(),
+            told: BTreeMap::new(),
             undropped: BTreeSet::new(),
             lost: BTreeMap::new(),
         }
@@ -70,6 +82,19 @@ impl Tickets {
         self.queue.granted(ticket);
     }
 
+    /// Keeps a place for its ticket's owner, should it ask again.
+    pub(super) fn keep_told(&mut self, account: AccountRow, ticket: TicketId, placed: Placed, now: Mono) {
+        if self.told.len() < self.max {
+            self.told.insert(account, Told { ticket, placed, until: now + TOLD_AGAIN_FOR });
+        }
+    }
+
+    /// The place that a ticket was used up for.
+    pub(super) fn told(&self, account: AccountRow, ticket: TicketId, now: Mono) -> Option<&Placed> {
+        let told = self.told.get(&account)?;
+        (told.ticket == ticket && now < told.until).then_some(&told.placed)
+    }
+
     pub(super) fn on_dropped(&mut self, tickets: Vec<TicketId>, is_done: bool) {
         if !is_done {
             self.undropped.extend(tickets);
@@ -78,6 +103,7 @@ impl Tickets {
 
     pub(super) fn prune(&mut self, now: Now, fx: &mut Vec<Effect>) {
         self.farewells.retain(|_, (_, until)| now.mono < *until);
+        self.told.retain(|_, told| now.mono < told.until);
         self.lost.retain(|_, at| now.mono.since(*at) < RECONNECT_WINDOW);
         if !self.undropped.is_empty() {
             fx.push(Effect::DropTickets(std::mem::take(&mut self.undropped).into_iter().collect()));
@@ -89,15 +115,16 @@ impl Core {
     /// Tickets of the hub's last run, as stored: their owners have a little while to come back.
     pub fn restore_tickets(&mut self, rows: Vec<TicketRow>, now: Now) {
         for row in rows {
-            let (labels, of) = row.line.parts();
-            let server = if let Line::Server(server) = of { Some(server.clone()) } else { None };
+            let (labels, _) = row.line.parts();
             let request = HandoverRequest {
-                server,
+                server: row.line.server().cloned(),
                 labels,
                 regions: row.regions.clone(),
                 party: row.party,
                 ..HandoverRequest::anywhere(row.account, String::new())
             };
+            // As this hub is set: whether players go to other regions may have changed.
+            let row = TicketRow { line: self.line_of(&request), ..row };
             self.queue.queue.restore(&row, now);
             if self.queue.queue.ticket_of(row.account) == Some(row.ticket) {
                 self.queue.requests.insert(row.ticket, request);
@@ -115,13 +142,7 @@ impl Core {
         let Some(handover) = self.running.get(&id) else { return };
         let request = handover.request.clone();
         let (account, party) = (request.account, request.party);
-        let line = match &request.server {
-            Some(server) => Line::Server(server.clone()),
-            None if self.placement.region_fallback || request.regions.is_empty() => Line::Anywhere,
-            None => Line::Regions(request.regions.iter().cloned().collect()),
-        };
-        let labels: BTreeSet<String> = request.labels.iter().cloned().collect();
-        let line = if labels.is_empty() { line } else { Line::Labelled(labels, Box::new(line)) };
+        let line = self.line_of(&request);
         if let Some(ticket) = self.queue.queue.ticket_of(account) {
             if self.queue.queue.is_for(ticket, &line, party) {
                 let Some((_, next)) = self.finish(id) else { return };
@@ -142,13 +163,24 @@ impl Core {
             Err(NoTicket::OtherParty) => return self.answer(id, Err(NoPlace::PartyMismatch), now, fx),
         };
         row.regions.clone_from(&request.regions);
-        let Some((_, next)) = self.finish(id) else { return };
+        let Some((Handover { deadline, .. }, next)) = self.finish(id) else { return };
         step!(info, self, now, id, None, None, "ticket.issued", ticket = %ticket);
         self.queue.requests.insert(ticket, request);
         self.ask_of(ticket, id, now, fx);
-        self.timers.set(Alarm::Poll(ticket), now.mono + limits::LOGIN_DEADLINE);
+        self.timers.set(Alarm::Poll(ticket), deadline);
         fx.push(Effect::SaveTicket(row));
         self.go_on(next, now, fx);
+    }
+
+    /// Which slots a request waits for.
+    fn line_of(&self, request: &HandoverRequest) -> Line {
+        let line = match &request.server {
+            Some(server) => Line::Server(server.clone()),
+            None if self.placement.region_fallback || request.regions.is_empty() => Line::Anywhere,
+            None => Line::Regions(request.regions.iter().cloned().collect()),
+        };
+        let labels: BTreeSet<String> = request.labels.iter().cloned().collect();
+        if labels.is_empty() { line } else { Line::Labelled(labels, Box::new(line)) }
     }
 
     fn go_on(&mut self, next: Option<HandoverId>, now: Now, fx: &mut Vec<Effect>) {
@@ -202,6 +234,7 @@ impl Core {
     /// The account has a place by another way: its ticket counts no more.
     pub(super) fn forget_ticket(&mut self, account: AccountRow, now: Now, fx: &mut Vec<Effect>) {
         self.queue.lost.remove(&account);
+        self.queue.told.remove(&account);
         if let Some(ticket) = self.queue.queue.ticket_of(account) {
             self.drop_ticket(ticket, NoPlace::TicketUnknown, now, fx);
         }
@@ -215,14 +248,24 @@ impl Core {
         now: Now,
         fx: &mut Vec<Effect>,
     ) -> usize {
+        self.queue.told.remove(&account);
         let Some(ticket) = self.queue.queue.ticket_of(account) else { return 0 };
         self.drop_ticket(ticket, why, now, fx);
         self.pump(now, fx);
         1
     }
 
-    /// Takes a ticket out, whose owner is told why, and its party with it.
+    /// Takes a ticket out, whose owner is told why, and its party with it. A handover of it is over: nothing ends for what nobody wants.
     pub(super) fn drop_ticket(&mut self, ticket: TicketId, why: NoPlace, now: Now, fx: &mut Vec<Effect>) {
+        let owner = self.queue.queue.owner(ticket);
+        let line = owner.and_then(|account| self.lines.get(&account)).into_iter().flatten();
+        let mut own = line.filter(|id| self.running.get(id).is_some_and(|h| h.ticket == Some(ticket)));
+        if let Some(id) = own.next().copied() {
+            self.cancel_attempt(id, now, fx);
+            step!(info, self, now, id, None, Some(why.code()), "handover.refused");
+            let next = self.finish(id).and_then(|(_, next)| next);
+            self.go_on(next, now, fx);
+        }
         let others = self.queue.queue.remove(ticket).into_iter().map(|other| (other, NoPlace::PartyBroken));
         self.on_gone([(ticket, why)].into_iter().chain(others).collect(), now, fx);
     }

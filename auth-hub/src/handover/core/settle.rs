@@ -8,7 +8,7 @@ use shared_msgs::ids::{BootId, HandoverId, PlayerId, ServerId, TokenHash};
 use shared_msgs::limits;
 use shared_msgs::messages::Verdict;
 
-use super::{Alarm, Attempt, Core, Effect, Stage};
+use super::{Alarm, Attempt, Core, Effect, Handover, Stage};
 use crate::handover::ends::Debt;
 use crate::handover::journal::step;
 use crate::handover::{NoPlace, Placed};
@@ -106,7 +106,7 @@ impl Core {
     }
 
     /// Takes the attempt's grant back: the client was never told its token.
-    fn cancel_attempt(&mut self, id: HandoverId, now: Now, fx: &mut Vec<Effect>) {
+    pub(super) fn cancel_attempt(&mut self, id: HandoverId, now: Now, fx: &mut Vec<Effect>) {
         let Some(handover) = self.running.get(&id) else { return };
         let Stage::Granting(attempt) = &handover.stage else { return };
         let (hash, until) = (attempt.hash, attempt.sent_at + limits::CLOSED_LIFE);
@@ -171,6 +171,13 @@ impl Core {
         }
     }
 
+    /// Whether the client may be told of a place only once its server has confirmed it: something would be lost for it.
+    fn needs_yes(&self, handover: &Handover, attempt: &Attempt) -> bool {
+        handover.carries.is_some()
+            || handover.ticket.is_some()
+            || self.has_older(handover.request.account, attempt.fence)
+    }
+
     /// When the attempt must be looked at again if nothing happens before.
     fn next_look(&self, id: HandoverId) -> Option<Mono> {
         let handover = self.running.get(&id)?;
@@ -181,9 +188,7 @@ impl Core {
         };
         let at = match attempt.yes_at {
             Some(yes_at) => yes_at + limits::LEASE,
-            None if handover.carries.is_some() || self.has_older(handover.request.account, attempt.fence) => {
-                attempt.sent_at + limits::LEASE
-            }
+            None if self.needs_yes(handover, attempt) => attempt.sent_at + limits::LEASE,
             None => attempt.sent_at + limits::CONFIRM_WAIT,
         };
         Some(at.min(handover.deadline))
@@ -221,10 +226,9 @@ impl Core {
                 is_late || now.mono >= yes_at + limits::LEASE || !self.waits_for_ends(account, now)
             }
             None => {
-                handover.carries.is_none()
-                    && now.mono >= attempt.sent_at + limits::CONFIRM_WAIT
+                now.mono >= attempt.sent_at + limits::CONFIRM_WAIT
                     && !is_late
-                    && !self.has_older(account, attempt.fence)
+                    && !self.needs_yes(handover, attempt)
             }
         };
         if may_answer {

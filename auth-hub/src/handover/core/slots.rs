@@ -22,14 +22,14 @@ impl Core {
             return;
         }
         let mut free = self.free_slots(now);
-        let (mut after, mut closed, mut called) = (None, Vec::new(), Vec::new());
+        let mut heads = self.queue.queue.heads();
+        let mut called = Vec::new();
         while !free.is_empty() {
-            let Some(next) = self.queue.queue.next(after, &closed) else { break };
+            let Some(next) = heads.pop_first() else { break };
             let Some((line, slots, ticket)) = self.queue.queue.wants(next) else { break };
             let line = line.clone();
-            let request = self.queue.requests.get(&ticket);
-            let choice = request.and_then(|request| self.choose_for(request, &line, slots, &free, now));
-            if let Some(server) = choice {
+            let Some(request) = self.queue.requests.get(&ticket) else { continue };
+            if let Some(server) = self.choose_for(request, &line, slots, &free, now) {
                 let left = free.get(&server).map_or(0, |slots_free| slots_free - slots);
                 if left == 0 {
                     free.remove(&server)
@@ -37,19 +37,15 @@ impl Core {
                     free.insert(server.clone(), left)
                 };
                 called.extend(self.queue.queue.reserve(next, &server, now.mono));
-            } else if slots == 1 {
-                // Nor is there one for anybody else of this line who wants one.
-                closed.push(line);
-            } else {
+            } else if slots == 1 || self.open_to(&line, &free).next().is_none() {
+                // Nor is there one for anybody else of this line.
+                continue;
+            } else if let Some(server) = self.gathering_place(next, request, &line, slots, &free, now) {
                 // A party waits where most is free already; elsewhere the others go on.
-                let place =
-                    request.and_then(|request| self.gathering_place(next, request, &line, slots, &free, now));
-                if let Some(server) = place {
-                    free.remove(&server);
-                    self.queue.queue.pin(next, &server);
-                }
-                after = Some(next);
+                free.remove(&server);
+                self.queue.queue.pin(next, &server);
             }
+            heads.extend(self.queue.queue.after(next, &line));
         }
         for ticket in called {
             self.start(ticket, now, fx);
@@ -81,10 +77,10 @@ impl Core {
     ) -> Option<ServerId> {
         let regions = self.regions(request, now);
         let last_servers = self.last_servers(request);
-        let candidates = free.iter().filter(|(_, free)| **free >= slots).filter_map(|(server, free)| {
-            let view = self.fleet.get(server).filter(|view| is_of(line, server, view))?;
+        let candidates = self.open_to(line, free).filter(|(_, _, free)| *free >= slots);
+        let candidates = candidates.filter_map(|(server, view, free)| {
             let rank = regions.rank(&view.profile.region)?;
-            let taken = view.occupancy().max_players.saturating_sub(*free);
+            let taken = view.occupancy().max_players.saturating_sub(free);
             Some(self.candidate(server, view, rank, last_servers.contains(&server), taken))
         });
         self.placement.choose(candidates, &*self.rng).map(|candidate| candidate.server.clone())
@@ -101,15 +97,32 @@ impl Core {
         now: Now,
     ) -> Option<ServerId> {
         let regions = self.regions(request, now);
-        let could = |server: &ServerId| {
-            let view = self.fleet.get(server)?;
-            let is_large = view.occupancy().max_players >= slots;
-            let is_near = regions.rank(&view.profile.region).is_some();
-            (view.is_eligible(now) && is_large && is_near && is_of(line, server, view)).then_some(())
+        let could = |view: &ServerView| {
+            view.occupancy().max_players >= slots && regions.rank(&view.profile.region).is_some()
         };
-        let before = self.queue.queue.pinned(next).filter(|server| could(server).is_some());
-        let most = free.iter().filter(|(server, _)| could(server).is_some()).max_by_key(|(_, free)| **free);
-        before.or(most.map(|(server, _)| server)).cloned()
+        let before = self.queue.queue.pinned(next).filter(|server| {
+            let view = self.fleet.get(server).filter(|view| view.is_eligible(now) && could(view));
+            view.is_some_and(|view| is_of(line, server, view))
+        });
+        let fitting = self.open_to(line, free).filter(|(_, view, _)| could(view));
+        let most = fitting.max_by_key(|(_, _, free)| *free).map(|(server, ..)| server);
+        before.or(most).cloned()
+    }
+
+    /// Servers with free slots for those of a line.
+    fn open_to<'a>(
+        &'a self,
+        line: &'a Line,
+        free: &'a Free,
+    ) -> impl Iterator<Item = (&'a ServerId, &'a ServerView, u32)> {
+        let servers = match line.server() {
+            Some(only) => free.range(only..=only),
+            None => free.range::<ServerId, _>(..),
+        };
+        servers.filter_map(move |(server, free)| {
+            let view = self.fleet.get(server).filter(|view| is_of(line, server, view))?;
+            Some((server, view, *free))
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The questions of tickets' owners, and their handovers once their turn has come.
 //!
 //! Invariants: each question has one answer; a wish for the place is answered by the ticket's handover while one runs; a handover that comes
-//! to nothing gives the ticket its old place back.
+//! to nothing gives the ticket its old place back; a ticket is used up for a place that its server has confirmed, and for nothing less.
 
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) {
         let Asker { account, players, name } = asker;
+        if let Some(placed) = self.queue.told(account, ticket, now.mono) {
+            return fx.push(Effect::Answer { handover: id, answer: Ok(placed.clone()) });
+        }
         if let Err(why) = self.hear_owner(account, ticket, now, fx) {
             return self.refuse(id, why, now, fx);
         }
@@ -154,9 +157,12 @@ impl Core {
         now: Now,
         fx: &mut Vec<Effect>,
     ) {
-        if answer.is_err() {
+        let Ok(placed) = &answer else {
             self.queue.queue.give_back(ticket);
             return self.answer_poll(ticket, now, fx);
+        };
+        if let Some(account) = self.queue.queue.owner(ticket) {
+            self.queue.keep_told(account, ticket, placed.clone(), now.mono);
         }
         self.queue.queue.admitted(ticket, now.mono);
         self.queue.requests.remove(&ticket);

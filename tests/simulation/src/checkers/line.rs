@@ -116,7 +116,9 @@ impl Book {
             return;
         };
         ticket.heard = now;
-        ticket.open = matches!(wish, Wish::Take(_)).then_some((handover, now));
+        if let Wish::Take(_) = wish {
+            ticket.open = Some((handover, now));
+        }
     }
 
     pub(super) fn learn(&mut self, fact: &Fact, truth: &Truth, now: Ms) {

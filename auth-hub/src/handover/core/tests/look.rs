@@ -85,7 +85,8 @@ impl Rig {
         assert_eq!(self.core.holding.len(), 0, "holding");
         assert_eq!(self.core.ledger.len(), 0, "open grants");
         assert!(self.core.ends.is_empty(), "ends owed: {:?}", self.core.ends);
-        let unanswered: Vec<_> = self.asked.keys().filter(|id| !self.answers.contains_key(id)).collect();
+        let is_answered = |id| self.answers.contains_key(id) || self.queued.contains_key(id);
+        let unanswered: Vec<_> = self.asked.keys().filter(|id| !is_answered(*id)).collect();
         assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
     }
 }

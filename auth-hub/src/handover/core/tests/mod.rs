@@ -26,4 +26,5 @@ mod slots;
 mod sticky;
 mod storm;
 mod tickets;
+mod turns;
 mod wishes;

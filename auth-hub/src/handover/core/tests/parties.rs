@@ -67,7 +67,10 @@ fn a_party_with_room_for_it_is_in_at_once() {
 
 #[test]
 fn a_party_that_does_not_come_together_or_breaks_up_is_told_so() {
-    let mut rig = Rig::queueing(&[("a", 1)]);
+    let (mut rig, _) = full(3);
+    let too_large = rig.ask_as(21, 9, 4);
+    rig.run(0);
+    assert_eq!(rig.why(too_large), NoPlace::ServerUnknown, "no server has four slots");
     let id = rig.ask_as(21, 9, 2);
     rig.run(0);
     let alone = rig.ticket(id).ticket;

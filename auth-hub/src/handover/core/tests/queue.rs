@@ -26,7 +26,7 @@ fn who_finds_all_full_waits_in_order_and_newcomers_behind_them() {
     rig.leaves("a", players[0]);
     assert_eq!(rig.standing(11, first.ticket), (Standing::Ready, 0));
     let newcomer = rig.queue_up(13);
-    assert_eq!(newcomer.position, 2, "behind the one who waits still");
+    assert_eq!(newcomer.position, 3, "behind the one who is called, and the one who waits");
     assert_eq!(rig.standing(12, second.ticket).0, Standing::Waiting);
     let taken = rig.poll(11, first.ticket, 0);
     rig.run(0);
@@ -53,25 +53,6 @@ fn a_question_that_waits_is_answered_with_the_place() {
     assert_eq!(rig.ticket(waiting).standing, Standing::Waiting, "its time is up");
     let (old, new) = (rig.poll(11, ticket, 5_000), rig.poll(11, ticket, 5_000));
     assert!(rig.queued.contains_key(&old) && !rig.queued.contains_key(&new), "the newest question counts");
-}
-
-#[test]
-fn a_look_neither_answers_the_wish_for_a_place_nor_loses_it() {
-    let (mut rig, players) = full(1);
-    let ticket = rig.queue_up(11).ticket;
-    let waiting = rig.poll(11, ticket, 5_000);
-    assert_eq!(rig.standing(11, ticket), (Standing::Waiting, 1));
-    assert!(!rig.queued.contains_key(&waiting), "it waits on");
-    rig.leaves("a", players[0]);
-    assert_eq!(rig.placed(waiting), "a");
-    // While its handover runs.
-    let (mut rig, players) = full(1);
-    let ticket = rig.queue_up(11).ticket;
-    rig.leaves("a", players[0]);
-    let taken = rig.poll(11, ticket, 0);
-    assert_eq!(rig.peek(11, ticket).unwrap().standing, Standing::Ready);
-    rig.run(0);
-    assert_eq!(rig.placed(taken), "a");
 }
 
 #[test]
@@ -192,8 +173,8 @@ fn a_restart_keeps_the_order_and_for_ten_seconds_the_slots() {
     rig.run(2_000);
     rig.leaves("a", players[0]);
     let newcomer = rig.queue_up(13);
-    assert_eq!(newcomer.position, 2, "the first one's slot is kept already");
-    assert_eq!(rig.standing(12, second), (Standing::Waiting, 1));
+    assert_eq!(newcomer.position, 3, "the first one's slot is kept already");
+    assert_eq!(rig.standing(12, second), (Standing::Waiting, 2));
     assert_eq!(rig.standing(11, first).0, Standing::Ready);
     let taken = rig.poll(11, first, 0);
     rig.run(0);
@@ -246,7 +227,7 @@ fn a_ticket_that_cannot_be_stored_is_not_issued() {
 #[test]
 fn the_cap_refuses_by_name() {
     let mut rig = Rig::cold(1);
-    rig.queue = Some(crate::queue::QueueSettings { tickets_max: 2, ..Default::default() });
+    rig.settings.queue = Some(crate::queue::QueueSettings { tickets_max: 2, ..Default::default() });
     rig.restart_hub();
     rig.run(2_500);
     rig.start(Peer::new("a", "r", 1, 1));

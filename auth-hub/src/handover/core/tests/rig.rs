@@ -16,7 +16,7 @@ use super::peer::Peer;
 use crate::accounts::{AccountRow, PlayerRow};
 use crate::fleet::{Addressed, Placement, Sender};
 use crate::handover::{HandoverRequest, Placed, Refused};
-use crate::queue::{QueueSettings, TicketId, TicketRow, TicketView};
+use crate::queue::{TicketId, TicketRow, TicketView};
 
 pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// More steps without any time passing mean that somebody spins.
@@ -60,7 +60,8 @@ pub(super) struct Rig {
     /// Those on disk.
     pub(super) tickets: BTreeMap<TicketId, TicketRow>,
     pub(super) priorities: BTreeSet<AccountRow>,
-    pub(super) queue: Option<QueueSettings>,
+    /// Of the hub that starts next.
+    pub(super) settings: Settings,
     /// When each probe was sent, and the newest whose echo the hub has seen, per boot: our own idea of who is fresh.
     pub(super) probes: BTreeMap<u64, Mono>,
     pub(super) fresh: BTreeMap<(ServerId, BootId), Mono>,
@@ -70,10 +71,7 @@ pub(super) struct Rig {
     pub(super) ticks: u64,
 }
 
-fn new_core(keys: &Arc<FleetKeys>, rng: &Arc<dyn Rng>, ceiling: u64, queue: Option<QueueSettings>) -> Core {
-    // Tests say where players go: nothing is drawn.
-    let placement = Placement { near_percent: 0, sticky: false, ..Placement::default() };
-    let settings = Settings { placement, queue };
+fn new_core(keys: &Arc<FleetKeys>, rng: &Arc<dyn Rng>, ceiling: u64, settings: Settings) -> Core {
     Core::new(HubId::random(&**rng), 0, 64, ceiling, Arc::clone(keys), Arc::clone(rng), settings)
 }
 
@@ -89,8 +87,11 @@ impl Rig {
     pub(super) fn cold(seed: u64) -> Self {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(seed));
         let keys = Arc::new(FleetKeys::generate(&*rng));
+        // Tests say where players go: nothing is drawn.
+        let placement = Placement { near_percent: 0, sticky: false, ..Placement::default() };
+        let settings = Settings { placement, queue: None };
         let mut rig = Self {
-            core: new_core(&keys, &rng, 0, None),
+            core: new_core(&keys, &rng, 0, settings),
             now: Now { mono: Mono(0), unix: UnixMs(EPOCH_MS) },
             peers: BTreeMap::new(),
             rng,
@@ -116,7 +117,7 @@ impl Rig {
             queued: BTreeMap::new(),
             tickets: BTreeMap::new(),
             priorities: BTreeSet::new(),
-            queue: None,
+            settings,
             probes: BTreeMap::new(),
             fresh: BTreeMap::new(),
             granted: BTreeSet::new(),
@@ -140,7 +141,7 @@ impl Rig {
 
     /// Another hub takes over with an empty view. What was under way is forgotten, its clients gone.
     pub(super) fn restart_hub(&mut self) {
-        self.core = new_core(&self.keys, &self.rng, self.ceiling, self.queue);
+        self.core = new_core(&self.keys, &self.rng, self.ceiling, self.settings);
         let mut rows: Vec<TicketRow> = self.tickets.values().cloned().collect();
         rows.sort_by_key(|row| row.arrived_us);
         self.core.restore_tickets(rows, self.now);

@@ -16,7 +16,7 @@ impl Rig {
     /// As [`Self::with`], and who finds no slot waits.
     pub(super) fn queueing(servers: &[(&str, u32)]) -> Self {
         let mut rig = Self::cold(1);
-        rig.queue = Some(QueueSettings::default());
+        rig.settings.queue = Some(QueueSettings::default());
         rig.restart_hub();
         rig.run(2_500);
         for (id, max) in servers {
