@@ -1,12 +1,14 @@
 //! Secrets, and a search for them in every log: players' and servers', right and wrong, on real processes that say all they can.
 //!
-//! `players` and `requests` use those that clients hold, `operators` those that stand in files and settings; `hunt` looks for them. Invariant: a scene
+//! `players` and `requests` use those that clients hold, `sessions` those of players in game and of operators at work, `operators` those
+//! that stand in files and settings; `hunt` looks for them. Invariant: a scene
 //! that did not happen as told (another status, a log that is not at its most talkative) fails before the search.
 
 mod hunt;
 mod operators;
 mod players;
 mod requests;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -18,7 +18,7 @@ use super::{alone, beside, loud_hub, run};
 use crate::rig::Setting;
 
 /// A file that only its owner may read, or everybody.
-fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<String> {
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<String> {
     std::fs::write(path, text)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(path.display().to_string())

@@ -14,7 +14,7 @@ use shared_msgs::token::TokenTag;
 
 use super::hunt::Hunt;
 use super::requests::{ask_oddly, tell};
-use super::{beside, loud_hub, loud_server, run};
+use super::{beside, loud_hub, loud_server, run, sessions};
 use crate::rig::{Setting, Stage, ticks};
 
 /// A token's secret parts, as text and as bytes: what precedes them is its version and its end.
@@ -36,7 +36,7 @@ fn found_access(hunt: &mut Hunt, name: &str, token: &str) -> anyhow::Result<()> 
 }
 
 /// Another character in the middle.
-fn altered(token: &str) -> String {
+pub(super) fn altered(token: &str) -> String {
     let at = token.len() / 2;
     let other = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
     format!("{}{other}{}", &token[..at], &token[at + 1..])
@@ -214,7 +214,8 @@ async fn stopped(hunt: &mut Hunt, who: &str, process: &mut Process) -> anyhow::R
 async fn no_secret_of_players_and_servers_is_in_any_log() -> anyhow::Result<()> {
     let mut hunt = Hunt::default();
     let of_hub = fresh_settings(&loud_hub(), &[("AUTH_HUB__THROTTLE__NAME_BURST", "8")]);
-    let mut stage = Stage::start(true, &of_hub, &loud_server()).await?;
+    let of_alpha = fresh_settings(&loud_server(), &[("GAME_SERVER__GAME__RECONNECT_GRACE_MS", "30000")]);
+    let mut stage = Stage::start(true, &of_hub, &of_alpha).await?;
     let as_text = fresh_settings(&loud_server(), &[("GAME_SERVER__LOG__FORMAT", "text")]);
     let mut beta = stage.server_with("beta", stage.hub.mqtt.port(), &as_text).await?;
     stage.hub.has("beta").await?;
@@ -240,6 +241,8 @@ async fn no_secret_of_players_and_servers_is_in_any_log() -> anyhow::Result<()> 
     let hub = stage.client(stage.hub.http.port())?;
     ask_oddly(&stage, &mut hunt).await?;
     tokens(&stage, &hub, &mut hunt).await?;
+    sessions::returns(&stage, &hub, &mut hunt).await?;
+    sessions::commands(&stage, &mut hunt).await?;
     throttled(&hub, &mut hunt).await?;
     bad_reload(&stage, &mut hunt).await?;
 
