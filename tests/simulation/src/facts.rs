@@ -92,9 +92,15 @@ pub(crate) enum Fact<'a> {
     /// A server says something to the hubs.
     Said { node: NodeId, message: &'a ServerMessage },
     /// A session is told to end.
-    Kicked { node: NodeId, slot: gate::SlotId, player: PlayerId, reason: Code },
+    Kicked { node: NodeId, slot: gate::SlotId, player: PlayerId, reason: Code, save_by: Ms },
     /// A session is over.
     Left { node: NodeId, slot: gate::SlotId, voided: bool },
+    /// An account is shut out, on disk, or let in again.
+    Barred { account: i64, is_barred: bool },
+    /// A hub hears that an operator wants ended what an account has; its orders follow, up to [`Fact::OperatorDone`].
+    OperatorEnds { node: NodeId, account: i64, reason: Code, is_done: bool },
+    /// The orders for an operator's end have been given.
+    OperatorDone { node: NodeId },
     /// A server takes nobody new any more.
     Closing { node: NodeId },
     /// A server's slots, after each of its steps.
@@ -224,7 +230,7 @@ impl fmt::Display for Fact<'_> {
             }
             Self::Abandoned { node, ticket } => write!(f, "{node} t={} went away", ticket.0),
             Self::Said { node, message } => write!(f, "{node} says {}", say(message)),
-            Self::Kicked { node, slot, player, reason } => {
+            Self::Kicked { node, slot, player, reason, .. } => {
                 write!(f, "{node} kicks slot={} player={} {reason}", slot.0, short(&player.0))
             }
             Self::Left { node, slot, voided } => {
@@ -271,6 +277,13 @@ impl fmt::Display for Fact<'_> {
 impl Fact<'_> {
     fn write_more(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Barred { account, is_barred } => {
+                write!(f, "! account={account} is {}", if *is_barred { "shut out" } else { "let in again" })
+            }
+            Self::OperatorEnds { node, account, reason, is_done } => {
+                write!(f, "{node} is to end account={account} {reason}: done={is_done}")
+            }
+            Self::OperatorDone { node } => write!(f, "{node} has ended what there was"),
             Self::Locked { machine } => write!(f, "hub machine {machine} is locked out"),
             Self::TicketRestored { node, row, account, .. } => {
                 write!(f, "{node} restores {} of account={account}", row.ticket)

@@ -193,6 +193,7 @@ impl World {
         for machine in self.hubs.iter_mut().chain(&mut self.servers) {
             machine.set_right(RIGHT_MS);
         }
+        self.let_all_in();
         for machine in 0..self.hubs.len() {
             self.start_hub(machine);
         }

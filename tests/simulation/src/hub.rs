@@ -171,6 +171,9 @@ impl World {
         let players = if is_out { Vec::new() } else { self.store.players_of(account) };
         let input = Input::Ask { handover, request, players };
         self.state(&Fact::Asked { node: id, handover, account: asker, wait: 0 });
+        if !is_out && self.is_turned_away(id, handover, account) {
+            return;
+        }
         self.hub_input(id, input);
     }
 
@@ -185,7 +188,8 @@ impl World {
                 }
                 Effect::Answer { handover, answer } => {
                     self.state(&Fact::Answered { node: id, handover, answer: &answer });
-                    self.tell_client(handover, answer.map(Answered::Placed));
+                    let answer = self.last_look(id, handover, answer.map(Answered::Placed));
+                    self.tell_client(handover, answer);
                 }
                 Effect::FindPlayer { handover, account, realm } => {
                     self.state(&Fact::Searched { node: id, handover });

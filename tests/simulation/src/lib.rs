@@ -5,11 +5,11 @@
 //! alter and replay, processes that die at any step and keep only what is durable, clocks that are off, and clients of all manners.
 //!
 //! `world` owns time and events; `broker` and `link` carry, `hub` and `server` run the cores, `device` is a player, `waiting` one with a ticket,
-//! `tickets` are a hub's queue, `faults` break, `phases`
-//! end the run. All of them state `facts`; `truth` remembers, `checkers` judge, `tally` counts, `watch` holds them.
+//! `tickets` are a hub's queue, `operators` end and bar, `faults` break, `phases` end the run; `abilities` draws which of this a seed has. All of them state `facts`; `truth` remembers, `checkers` judge, `tally` counts, `watch` holds them.
 //!
 //! Invariant: a run depends on its seed alone. No clock but the simulated one, no chance but the dice, no map whose order is chance.
 
+mod abilities;
 mod broker;
 mod checkers;
 mod device;
@@ -20,6 +20,7 @@ mod hub;
 mod link;
 mod machine;
 mod node;
+mod operators;
 mod phases;
 mod scenario;
 mod server;

@@ -233,8 +233,9 @@ impl World {
                 self.state(&Fact::Said { node: id, message: &message });
                 self.put_for(id, &message, Purpose::Status);
             }
-            Effect::Kick { slot, player, reason, .. } => {
-                self.state(&Fact::Kicked { node: id, slot, player, reason });
+            Effect::Kick { slot, player, reason, save_by } => {
+                let save_by = self.nodes.get(&id).map_or(0, |node| node.clock.true_time(save_by));
+                self.state(&Fact::Kicked { node: id, slot, player, reason, save_by });
                 let delay = self.save_time();
                 self.after(delay, Event::Leave { node: id, slot });
             }

@@ -1,6 +1,6 @@
 //! The hubs' database: what is durable. Whatever was written is there after any crash, whether or not the writer heard of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use auth_hub::accounts::{AccountRow, PlayerRow};
 use shared_msgs::ids::{PlayerId, Realm, ServerId};
@@ -15,6 +15,8 @@ pub(crate) struct Store {
     players: BTreeMap<(AccountRow, Realm), PlayerId>,
     last_servers: BTreeMap<PlayerId, ServerId>,
     owners: BTreeMap<PlayerId, (AccountRow, Realm)>,
+    /// Accounts that may not play.
+    barred: BTreeSet<AccountRow>,
     pub(crate) ceiling: u64,
     pub(crate) tickets: Rows,
     /// Every question fails until then.
@@ -32,6 +34,15 @@ impl Store {
     pub(crate) fn raise_ceiling(&mut self, ceiling: u64) -> u64 {
         self.ceiling = self.ceiling.max(ceiling);
         self.ceiling
+    }
+
+    /// Shuts an account out, or lets it in again. True when that is news.
+    pub(crate) fn bar(&mut self, account: AccountRow, is_barred: bool) -> bool {
+        if is_barred { self.barred.insert(account) } else { self.barred.remove(&account) }
+    }
+
+    pub(crate) fn is_barred(&self, account: AccountRow) -> bool {
+        self.barred.contains(&account)
     }
 
     /// Written behind everybody's back; here at once.

@@ -28,6 +28,8 @@ pub struct Tally {
     pub parked: u64,
     /// Sessions told to end.
     pub kicks: u64,
+    /// Ends that operators asked for, and hubs carried out.
+    pub operators_ends: u64,
     /// Simulated time.
     pub simulated_ms: u64,
     /// Runs in which an invariant did not hold.
@@ -62,6 +64,7 @@ impl Tally {
             Fact::TicketRestored { .. } => self.restored += 1,
             Fact::Parked { .. } => self.parked += 1,
             Fact::Kicked { .. } => self.kicks += 1,
+            Fact::OperatorEnds { is_done: true, .. } => self.operators_ends += 1,
             Fact::Fault { what, .. } => *self.faults.entry(what).or_default() += 1,
             Fact::Phase(phase) => self.last_phase = Some(*phase),
             _ => {}
@@ -80,6 +83,7 @@ impl Tally {
         self.welcomes += other.welcomes;
         self.parked += other.parked;
         self.kicks += other.kicks;
+        self.operators_ends += other.operators_ends;
         self.simulated_ms += other.simulated_ms;
         self.violations += other.violations;
         for (what, n) in &other.faults {
@@ -105,6 +109,7 @@ impl fmt::Display for Tally {
         row("clients parked", self.parked)?;
         row("welcomes", self.welcomes)?;
         row("sessions told to end", self.kicks)?;
+        row("ends by operators", self.operators_ends)?;
         row("violations", self.violations)?;
         writeln!(f, "what broke, and what followed")?;
         for (what, n) in &self.faults {

@@ -148,6 +148,9 @@ impl World {
             Wish::Leave => self.leave_queue(id, handover, owner, ticket),
             Wish::Take(wait) => {
                 let is_out = self.store.out_until > self.now;
+                if !is_out && self.is_turned_away(id, handover, owner) {
+                    return;
+                }
                 let players = if is_out { Vec::new() } else { self.store.players_of(owner) };
                 let (name, wait) = (format!("player {account}"), Duration::from_millis(wait));
                 self.hub_input(id, Input::Poll { handover, account: owner, players, name, ticket, wait });

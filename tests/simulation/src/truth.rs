@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use game_server::gate::{SlotId, Ticket};
 use shared_msgs::clock::UnixMs;
+use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, Fence, HandoverId, PlayerId, ServerId, TokenHash};
 use shared_msgs::messages::{Order, ServerMessage, Verdict};
 
@@ -77,6 +78,8 @@ pub(crate) struct Truth {
     pub(crate) processes: BTreeMap<NodeId, Process>,
     pub(crate) visits: BTreeMap<Ticket, Visit>,
     pub(crate) hubs: BTreeMap<NodeId, u16>,
+    /// Below which fence operators have ended an account, as hubs have ordered it.
+    pub(crate) ended: BTreeMap<i64, Fence>,
     /// From when until when a process stood still last.
     frozen: BTreeMap<NodeId, (Ms, Ms)>,
 }
@@ -102,6 +105,11 @@ impl Truth {
     pub(crate) fn is_outdone(&self, account: i64, fence: Fence) -> bool {
         let hashes = self.of_account.get(&account).into_iter().flatten();
         hashes.filter_map(|hash| self.grants.get(hash)).any(|grant| grant.was_held && grant.fence > fence)
+    }
+
+    /// Whether an operator has ended this account above that fence.
+    pub(crate) fn is_ended(&self, account: i64, fence: Fence) -> bool {
+        self.ended.get(&account).is_some_and(|below| fence < *below)
     }
 
     /// Whose player this is; no account's number is negative.
@@ -162,11 +170,14 @@ impl Truth {
             Fact::Asked { handover, account, .. } => {
                 self.accounts.insert(*handover, *account);
             }
-            Fact::Ordered { to, .. } => {
-                if let Order::Grant(grant) = &to.order {
-                    self.on_grant(to, grant);
+            Fact::Ordered { to, .. } => match &to.order {
+                Order::Grant(grant) => self.on_grant(to, grant),
+                Order::End(end) if matches!(end.reason, Code::Kicked | Code::Banned) => {
+                    let below = self.ended.entry(self.owner(end.player)).or_default();
+                    *below = (*below).max(end.below);
                 }
-            }
+                _ => {}
+            },
             Fact::Answered { answer: Ok(placed), .. } => {
                 let newest = self.newest_of(placed.handover).map(|(hash, _)| hash);
                 if let Some(grant) = newest.and_then(|hash| self.grants.get_mut(&hash)) {

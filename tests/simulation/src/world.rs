@@ -13,11 +13,13 @@ use auth_hub::handover::core::Input;
 use auth_hub::handover::{Answered, HandoverRequest, Refused};
 use auth_hub::queue::TicketId;
 use game_server::gate::{self, SlotId, Ticket};
+use shared_msgs::codes::Code;
 use shared_msgs::ids::{HandoverId, ServerId};
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::outbox::BatchId;
 use shared_msgs::topics::Topic;
 
+use crate::abilities::Abilities;
 use crate::broker::{Broker, ConnId};
 use crate::device::{Attempt, Device, Shows, Told};
 use crate::dice::Dice;
@@ -60,6 +62,9 @@ pub(crate) enum Event {
     StartHub(usize),
     StartServer(usize),
     Break,
+    Operate,
+    LetIn(i64),
+    End { node: NodeId, account: i64, reason: Code },
     Phase(Phase),
 }
 
@@ -96,6 +101,7 @@ pub(crate) struct World {
     put_in: u64,
     pub(crate) dice: Dice,
     pub(crate) scenario: Scenario,
+    pub(crate) abilities: Abilities,
     pub(crate) weather: Weather,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) nodes_made: u32,
@@ -140,6 +146,7 @@ impl World {
             watch,
             dice,
             scenario,
+            abilities: Abilities::of(seed),
         };
         world.begin();
         world
@@ -159,6 +166,9 @@ impl World {
             self.after(at, Event::Act(Attempt::first(device)));
         }
         self.after(self.scenario.fault_every, Event::Break);
+        if self.abilities.has_operators() {
+            self.after(self.abilities.end_every, Event::Operate);
+        }
         self.after(self.scenario.storm, Event::Phase(Phase::Calm));
     }
 
@@ -190,6 +200,7 @@ impl World {
             | Event::Connect(node)
             | Event::Stored { node, .. }
             | Event::LookUp { node, .. }
+            | Event::End { node, .. }
             | Event::TicketAsk { node, .. }
             | Event::Abandon { node, .. }
             | Event::Leave { node, .. }
@@ -251,6 +262,9 @@ impl World {
             Event::StartServer(machine) if self.servers[machine].running.is_some() => {}
             Event::StartServer(machine) => self.start_server(machine),
             Event::Break => self.break_something(),
+            Event::Operate => self.operate(),
+            Event::LetIn(account) => self.let_in(account),
+            Event::End { node, account, reason } => self.on_end(node, account, reason),
             Event::Phase(phase) => self.begin_phase(phase),
         }
     }

@@ -24,7 +24,7 @@ const FENCE_MAX: Fence = Fence { hlc: u64::MAX, hub: u16::MAX };
 
 impl Core {
     /// The store's word on who an account is in which realm.
-    pub(crate) fn learn(&mut self, players: Vec<PlayerRow>) {
+    pub fn learn(&mut self, players: Vec<PlayerRow>) {
         for row in players {
             self.people.learn_row(row);
         }
@@ -45,7 +45,7 @@ impl Core {
     }
 
     /// See [`crate::handover::operations::Operations::end`].
-    pub(crate) fn end(
+    pub fn end(
         &mut self,
         account: AccountRow,
         reason: Code,

@@ -4,6 +4,7 @@
 
 mod answers;
 mod doors;
+mod ends;
 mod flow;
 mod heard;
 mod line;
@@ -46,6 +47,9 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(sessions::EndedMeansEnded::default()),
         Box::new(answers::AnsweredOnceClear::default()),
         Box::new(sessions::NobodyEndsForNothing),
+        Box::new(ends::KickedGoInTime::default()),
+        Box::new(ends::EndsReachAll::default()),
+        Box::new(ends::ShutOutStaysOut::default()),
         Box::new(sessions::OneSessionInTheEnd),
         Box::new(sessions::HighestFenceWins),
         Box::new(sessions::ToldIsNotCancelled),

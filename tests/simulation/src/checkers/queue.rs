@@ -85,6 +85,8 @@ pub(super) struct NoTicketIsLost {
     asked: BTreeMap<HandoverId, TicketId>,
     /// Dropped just now, it does not show yet why: the answer with a place follows at once.
     dropped: Vec<(Ms, TicketId, i64)>,
+    /// Whose things an operator is ending at this moment.
+    ending: Option<i64>,
 }
 
 /// What a handover, a party that gathers and the hub's own steps may add to an absent owner's time.
@@ -95,7 +97,7 @@ impl NoTicketIsLost {
     fn may_go(&self, ticket: &Ticket, now: Ms) -> bool {
         let is_absent = ticket.heard + 25_000 <= now;
         let is_bound = ticket.party.is_some() || !matches!(ticket.line, Line::Anywhere);
-        is_absent || is_bound || self.book.asks_otherwise(ticket)
+        is_absent || is_bound || self.ending == Some(ticket.account) || self.book.asks_otherwise(ticket)
     }
 
     fn overdue(&self, truth: &Truth, now: Ms) -> Option<TicketId> {
@@ -126,6 +128,14 @@ impl Checker for NoTicketIsLost {
             }
             Fact::TicketRestored { row, .. } => {
                 self.durable.remove(&row.ticket);
+                Ok(())
+            }
+            Fact::OperatorEnds { account, .. } => {
+                self.ending = Some(*account);
+                Ok(())
+            }
+            Fact::OperatorDone { .. } => {
+                self.ending = None;
                 Ok(())
             }
             Fact::QueueUp { .. } => match self.durable.pop_first() {
@@ -205,7 +215,7 @@ impl Checker for PositionsHold {
     }
 }
 
-/// §10.12: those of a party get their places on one server.
+/// §10.12: those of a party get their places on one server, and none of them before all have come.
 #[derive(Default)]
 pub(super) struct PartiesGoTogether {
     book: Book,
@@ -213,6 +223,8 @@ pub(super) struct PartiesGoTogether {
     forming: BTreeMap<[u8; 32], Vec<TicketId>>,
     party_of: BTreeMap<TicketId, TicketId>,
     servers: BTreeMap<TicketId, ServerId>,
+    /// Grants that were given: what is sent again may be of an earlier place.
+    granted: BTreeSet<TokenHash>,
 }
 
 impl PartiesGoTogether {
@@ -254,13 +266,18 @@ impl Checker for PartiesGoTogether {
             Fact::TicketsDropped { tickets, .. } => tickets.iter().for_each(|ticket| self.leave(*ticket)),
             Fact::Ordered { to, .. } => {
                 if let Order::Grant(grant) = &to.order
+                    && self.granted.insert(grant.hash)
                     && let Some((id, ticket)) = self.book.of_account(truth.owner(grant.player))
-                    && let Some(party) = self.party_of.get(&id)
+                    // Who asks anew and for itself alone needs no ticket.
                     && !self.book.asks_otherwise(ticket)
+                    && let Some(party) = self.party_of.get(&id)
                 {
                     let first = self.servers.entry(*party).or_insert_with(|| to.server.clone());
                     if *first != to.server {
                         judged = Err(format!("ticket {id} goes to {}, its party to {first}", to.server));
+                    }
+                    if self.forming.values().any(|members| members.contains(&id)) {
+                        judged = Err(format!("ticket {id} goes to {} before its party is there", to.server));
                     }
                 }
             }

@@ -78,7 +78,7 @@ impl Checker for EndedMeansEnded {
     }
 }
 
-/// §10.8: no session is ended for a handover that got no place.
+/// §10.8: no session is ended for a handover that got no place; nor by an operator who has not asked for it.
 pub(super) struct NobodyEndsForNothing;
 
 impl Checker for NobodyEndsForNothing {
@@ -87,15 +87,19 @@ impl Checker for NobodyEndsForNothing {
     }
 
     fn check(&mut self, fact: &Fact, truth: &Truth, _now: Ms) -> Result<(), String> {
-        let Fact::Kicked { node, slot, reason: Code::Superseded, .. } = fact else { return Ok(()) };
+        let Fact::Kicked { node, slot, reason, .. } = fact else { return Ok(()) };
         let Some(process) = truth.processes.get(node).filter(|process| !process.is_closing) else {
             return Ok(());
         };
-        match process.live.get(slot) {
-            Some(session) if !truth.is_outdone(session.account, session.fence) => Err(format!(
-                "{node} ends slot={} of account={}, which has nothing newer",
-                slot.0, session.account
-            )),
+        let Some(session) = process.live.get(slot) else { return Ok(()) };
+        let (slot, account, fence) = (slot.0, session.account, session.fence);
+        match reason {
+            Code::Superseded if !truth.is_outdone(account, fence) => {
+                Err(format!("{node} ends slot={slot} of account={account}, which has nothing newer"))
+            }
+            Code::Kicked | Code::Banned if !truth.is_ended(account, fence) => {
+                Err(format!("{node} ends slot={slot} of account={account}: {reason}, which nobody asked for"))
+            }
             _ => Ok(()),
         }
     }

@@ -43,7 +43,12 @@ impl ConfirmedGetsIn {
         let Shown::Genuine(hash) = visit.shown else { return true };
         match refused.code {
             Code::TokenSpent => grant.welcomes == 1,
-            Code::Superseded => process.is_closing || truth.is_outdone(grant.account, grant.fence),
+            Code::Superseded => {
+                process.is_closing
+                    || truth.is_outdone(grant.account, grant.fence)
+                    || truth.is_ended(grant.account, grant.fence)
+            }
+            Code::Kicked | Code::Banned => truth.is_ended(grant.account, grant.fence),
             Code::TokenExpired => visit.unix >= grant.expires_at || visit.park_deadline.is_some(),
             Code::ServerDraining | Code::ServerClosed => process.is_closing,
             Code::ConnectedElsewhere => {

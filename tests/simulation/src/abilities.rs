@@ -1,0 +1,30 @@
+//! What may happen in a seed beside logins: operators end sessions, connections break and come back, games move their players.
+//!
+//! Drawn apart from the rest. Invariant: a seed without any of it has the history it would have if there were none in the simulation.
+
+use crate::dice::Dice;
+use crate::facts::Ms;
+
+/// Draws of these are not those of the rest.
+const APART: u64 = 0x6162_696c_6974_6965;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Abilities {
+    /// An operator ends something about this often; zero: never.
+    pub(crate) end_every: Ms,
+}
+
+impl Abilities {
+    /// Those of a seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        let dice = Dice::new(seed ^ APART);
+        let end_every = if dice.below(3) == 0 { dice.between(300, 5_000) } else { 0 };
+        Self { end_every }
+    }
+
+    /// Whether operators end sessions and bar accounts.
+    pub(crate) const fn has_operators(self) -> bool {
+        self.end_every > 0
+    }
+}
