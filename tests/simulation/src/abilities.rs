@@ -13,6 +13,8 @@ const APART: u64 = 0x6162_696c_6974_6965;
 pub(crate) struct Abilities {
     /// An operator ends something about this often; zero: never.
     pub(crate) end_every: Ms,
+    /// How long servers keep the session of a broken connection; zero: nobody comes back.
+    pub(crate) grace: Ms,
 }
 
 impl Abilities {
@@ -20,7 +22,9 @@ impl Abilities {
     pub(crate) fn of(seed: u64) -> Self {
         let dice = Dice::new(seed ^ APART);
         let end_every = if dice.below(3) == 0 { dice.between(300, 5_000) } else { 0 };
-        Self { end_every }
+        // Sessions that nobody comes back to are over when a run's calm is.
+        let grace = if dice.below(3) == 0 { dice.between(500, 5_000) } else { 0 };
+        Self { end_every, grace }
     }
 
     /// Whether operators end sessions and bar accounts.

@@ -2,6 +2,8 @@
 //!
 //! Honest ones show their token once, where they were sent, in time. The others come late, twice, elsewhere, with altered tokens, or never.
 
+use std::rc::Rc;
+
 use auth_hub::accounts::AccountRow;
 use auth_hub::handover::{Answered, HandoverRequest, Placed, Refused};
 use base64::Engine as _;
@@ -13,6 +15,7 @@ use shared_msgs::ids::{HandoverId, ServerId, TokenHash};
 
 use crate::facts::{Ms, NodeId, Phase};
 use crate::node::Kind;
+use crate::returning::Way;
 use crate::scenario::Scenario;
 use crate::waiting::Hold;
 use crate::world::{Event, World};
@@ -44,18 +47,18 @@ pub(crate) enum Shows {
 }
 
 /// What a device learns.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Told {
     /// Its connection stands.
     Seen { node: NodeId, ticket: Ticket },
-    /// It is in.
-    In { node: NodeId, slot: SlotId },
+    /// It is in; what to come back with.
+    In { node: NodeId, slot: SlotId, credential: Option<Rc<str>> },
     /// It is not let in.
     Refused { ticket: Ticket, code: Code },
     /// Its session is over.
-    Over,
-    /// Its connection broke.
-    Gone,
+    Over { node: NodeId, slot: SlotId },
+    /// The process is no more, or nobody was there.
+    Gone { node: Option<NodeId> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub(crate) enum State {
         node: NodeId,
         slot: SlotId,
     },
+    /// Its connection broke; it comes back.
+    Away,
 }
 
 /// See the module.
@@ -83,6 +88,8 @@ pub(crate) struct Device {
     pub(crate) refused: Option<&'static str>,
     /// Questions it has asked about its tickets.
     pub(crate) turn: u32,
+    /// Its way back to the session it has, or had last.
+    pub(crate) way: Option<Way>,
     /// It has been in since the storm was over.
     pub(crate) was_in: bool,
 }
@@ -96,6 +103,7 @@ impl Device {
             state: State::Idle,
             refused: None,
             turn: 0,
+            way: None,
             was_in: false,
         };
         let first = (0..scenario.accounts).map(|account| device(account, true));
@@ -170,7 +178,7 @@ impl World {
             // In the calm nobody sets out; who is wanted is woken after it.
             State::Idle if is_calm => return,
             State::Idle => {}
-            State::InGame { .. } | State::Waiting(_) => return,
+            State::InGame { .. } | State::Away | State::Waiting(_) => return,
             State::Asking | State::AtDoor { mine: None } => {
                 let pause = self.pause();
                 return self.next_round(attempt, pause);
@@ -312,16 +320,24 @@ impl World {
             // Who has gone on in the meantime leaves what it no longer wants.
             match told {
                 Told::Seen { node, ticket } => self.after(0, Event::Abandon { node, ticket }),
-                Told::In { node, slot } => self.after(0, Event::Leave { node, slot }),
-                Told::Refused { .. } | Told::Over | Told::Gone => {}
+                Told::In { node, slot, .. } => self.after(0, Event::Leave { node, slot }),
+                Told::Refused { .. } | Told::Over { .. } | Told::Gone { .. } => {}
             }
             return;
         };
+        // Its own later try has taken the session over.
+        let is_again = |at| matches!(&told, Told::In { node, .. } if *node == at);
+        if matches!(device.state, State::InGame { node, .. } if is_again(node)) {
+            device.state = State::Away;
+        }
         match (device.state, told) {
             (State::AtDoor { .. }, Told::Seen { node, ticket }) => {
                 device.state = State::AtDoor { mine: Some((node, ticket)) };
             }
-            (State::AtDoor { .. } | State::Asking | State::Waiting(_), Told::In { node, slot }) => {
+            (
+                State::AtDoor { .. } | State::Asking | State::Waiting(_) | State::Away,
+                Told::In { node, slot, credential },
+            ) => {
                 device.state = State::InGame { node, slot };
                 device.refused = None;
                 device.was_in |= is_settled;
@@ -329,7 +345,10 @@ impl World {
                 let stays = is_over && !has_queue;
                 if !stays {
                     let play = self.dice.below(self.scenario.play);
-                    self.after(play, Event::Leave { node, slot });
+                    self.after(play, Event::Quit { attempt, node, slot });
+                }
+                if let Some(credential) = credential {
+                    self.has_a_way(attempt, node, slot, credential);
                 }
             }
             (State::AtDoor { mine: Some((_, mine)) }, Told::Refused { ticket, code }) if mine == ticket => {
@@ -337,7 +356,16 @@ impl World {
                 let pause = self.pause();
                 self.next_round(attempt, pause);
             }
-            (State::InGame { .. }, Told::Over | Told::Gone) | (State::AtDoor { .. }, Told::Gone) => {
+            (State::InGame { node: at, slot: mine }, Told::Over { node, slot })
+                if (at, mine) == (node, slot) =>
+            {
+                let pause = self.pause();
+                self.next_round(attempt, pause);
+            }
+            (State::InGame { node: at, .. }, Told::Gone { node: Some(node) }) if at == node => {
+                self.lose_heart(attempt);
+            }
+            (State::AtDoor { .. }, Told::Gone { .. }) | (State::Away, Told::Refused { .. }) => {
                 let pause = self.pause();
                 self.next_round(attempt, pause);
             }

@@ -35,6 +35,8 @@ pub(crate) enum Shown {
     Genuine(TokenHash),
     /// A token for another server or another boot, altered, or made up.
     NotGenuine,
+    /// No token: what one comes back to a session with, good or not.
+    Credential,
 }
 
 /// What part of the run begins.
@@ -67,7 +69,14 @@ pub(crate) enum Fact<'a> {
     /// A hub process started.
     HubUp { node: NodeId, number: u16, id: &'a HubId },
     /// A server process started.
-    ServerUp { node: NodeId, server: &'a ServerId, boot: BootId, max_players: u32, parked_max: u32 },
+    ServerUp {
+        node: NodeId,
+        server: &'a ServerId,
+        boot: BootId,
+        max_players: u32,
+        parked_max: u32,
+        grace: Ms,
+    },
     /// A process is no more.
     Down { node: NodeId, why: &'static str },
     /// A client's request reached a hub's core; it may wait so long for its turn.
@@ -93,6 +102,12 @@ pub(crate) enum Fact<'a> {
     Said { node: NodeId, message: &'a ServerMessage },
     /// A session is told to end.
     Kicked { node: NodeId, slot: gate::SlotId, player: PlayerId, reason: Code, save_by: Ms },
+    /// A session's connection broke, as its server sees it.
+    Dropped { node: NodeId, slot: gate::SlotId },
+    /// A client comes back to a session with this credential.
+    CameBack { node: NodeId, ticket: gate::Ticket, credential: &'a str },
+    /// A session's client has said that it has the newest credential.
+    Kept { node: NodeId, slot: gate::SlotId },
     /// A session is over.
     Left { node: NodeId, slot: gate::SlotId, voided: bool },
     /// An account is shut out, on disk, or let in again.
@@ -209,7 +224,7 @@ impl fmt::Display for Fact<'_> {
             Self::Arrived { node, ticket, shown: Shown::Genuine(hash), unix } => {
                 write!(f, "{node} arrival t={} hash={hash} clock={unix}", ticket.0)
             }
-            Self::Arrived { node, ticket, shown: Shown::NotGenuine, .. } => {
+            Self::Arrived { node, ticket, .. } => {
                 write!(f, "{node} arrival t={} with no token for here", ticket.0)
             }
             Self::Parked { node, ticket, deadline } => {
@@ -277,6 +292,12 @@ impl fmt::Display for Fact<'_> {
 impl Fact<'_> {
     fn write_more(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Dropped { node, slot } => write!(f, "{node} lost the connection of slot={}", slot.0),
+            Self::CameBack { node, ticket, credential } => {
+                let end = credential.get(credential.len().saturating_sub(8)..).unwrap_or_default();
+                write!(f, "{node} t={} comes back with …{end}", ticket.0)
+            }
+            Self::Kept { node, slot } => write!(f, "{node} slot={} has the newest credential", slot.0),
             Self::Barred { account, is_barred } => {
                 write!(f, "! account={account} is {}", if *is_barred { "shut out" } else { "let in again" })
             }

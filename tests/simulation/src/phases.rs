@@ -6,6 +6,7 @@ use shared_msgs::messages::Occupancy;
 
 use crate::facts::{Fact, Ms, NodeId, Phase, View};
 use crate::node::Kind;
+use crate::server::Server;
 use crate::world::{Event, World};
 
 /// Within this everybody is in: a token's life, twice the skew, and the longest way in after that.
@@ -115,6 +116,15 @@ impl World {
         hubs
     }
 
+    /// Whether a newer process of the same id runs: it is told to go any moment.
+    fn is_outlived(&self, server: &Server) -> bool {
+        let others = self.nodes.values().filter_map(|node| match &node.kind {
+            Kind::Server(other) if other.id == server.id => Some(other.gate.boot()),
+            Kind::Server(_) | Kind::Hub(_) => None,
+        });
+        others.max() > Some(server.gate.boot())
+    }
+
     /// What each hub believes of each server, and what is.
     fn compare(&mut self) {
         let mut views: Vec<(NodeId, shared_msgs::ids::ServerId, Option<Occupancy>, Occupancy)> = Vec::new();
@@ -122,6 +132,9 @@ impl World {
             let Kind::Hub(hub) = &hub.kind else { continue };
             for server in self.nodes.values() {
                 let Kind::Server(server) = &server.kind else { continue };
+                if self.is_outlived(server) {
+                    continue;
+                }
                 let believed = hub.core.slots(&server.id).map(|(_, slots)| slots);
                 views.push((*hub_id, server.id.clone(), believed, server.gate.occupancy()));
             }

@@ -1,6 +1,6 @@
 //! A game-server process: the real gate, inbox and sealers, and a game that plays, saves and leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use game_server::bus::{BusSession, Inbox};
@@ -27,9 +27,11 @@ pub(crate) struct Server {
     inbox: Inbox,
     pub(crate) session: BusSession,
     /// Who waits for a verdict.
-    clients: BTreeMap<Ticket, Attempt>,
+    pub(crate) clients: BTreeMap<Ticket, Attempt>,
     /// Who is in game.
-    players: BTreeMap<SlotId, Attempt>,
+    pub(crate) players: BTreeMap<SlotId, Attempt>,
+    /// Those of them whose connection broke.
+    pub(crate) lost: BTreeSet<SlotId>,
     is_superseded: bool,
 }
 
@@ -77,8 +79,7 @@ impl World {
             marks_max: limits::CLOSED_MARKS_MAX,
             luggage_bytes_max: limits::LUGGAGE_BYTES_TOTAL_MAX,
             timing: Timing::default(),
-            // Its devices do not come back: they log in anew.
-            reconnect_grace: Duration::ZERO,
+            reconnect_grace: Duration::from_millis(self.abilities.grace),
             rng: rng.clone(),
         };
         let server = Server {
@@ -89,12 +90,14 @@ impl World {
             session: BusSession::new(key, boot),
             clients: BTreeMap::new(),
             players: BTreeMap::new(),
+            lost: BTreeSet::new(),
             is_superseded: false,
         };
         let node = self.add(Node::new(clock, rng, Kind::Server(Box::new(server))));
         self.servers[machine].running = Some(node);
         let (max_players, parked_max) = (plan.max_players, plan.parked_max);
-        self.state(&Fact::ServerUp { node, server: &id, boot, max_players, parked_max });
+        let grace = self.abilities.grace;
+        self.state(&Fact::ServerUp { node, server: &id, boot, max_players, parked_max, grace });
         self.connect(node);
         self.settle(node);
     }
@@ -158,7 +161,7 @@ impl World {
     pub(crate) fn on_arrive(&mut self, attempt: Attempt, at: &ServerId, token: Shows) {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
-        let Some(id) = self.at_address(at) else { return self.tell(attempt, Told::Gone) };
+        let Some(id) = self.at_address(at) else { return self.tell(attempt, Told::Gone { node: None }) };
         let (shown, text) = match token {
             Shows::Given { hash, text } if self.watch.truth().is_minted_for(hash, id) => {
                 (Shown::Genuine(hash), text)
@@ -186,15 +189,18 @@ impl World {
     pub(crate) fn on_leave(&mut self, id: NodeId, slot: SlotId) {
         let Some((server, _)) = self.server(id) else { return };
         if let Some(attempt) = server.players.remove(&slot) {
+            let is_lost = server.lost.remove(&slot);
             self.state(&Fact::Left { node: id, slot, voided: false });
-            self.tell(attempt, Told::Over);
+            if !is_lost {
+                self.tell(attempt, Told::Over { node: id, slot });
+            }
         }
         // A game says so of a session that was voided, too.
         self.gate_input(id, Input::Leave(slot));
     }
 
     /// In order, as one connection carries it.
-    fn tell(&mut self, attempt: Attempt, told: Told) {
+    pub(crate) fn tell(&mut self, attempt: Attempt, told: Told) {
         self.after(1, Event::Told { attempt, told });
     }
 
@@ -204,10 +210,14 @@ impl World {
                 self.state(&Fact::Verdict { node: id, ticket, verdict: &verdict, unix: now.unix });
                 let Some((server, _)) = self.server(id) else { return };
                 let client = server.clients.remove(&ticket);
+                if let Ok(welcome) = &verdict {
+                    self.takes_over(id, client, welcome);
+                }
+                let Some((server, _)) = self.server(id) else { return };
                 match (client, verdict) {
                     (Some(attempt), Ok(welcome)) => {
                         server.players.insert(welcome.slot, attempt);
-                        self.tell(attempt, Told::In { node: id, slot: welcome.slot });
+                        self.welcome(id, attempt, &welcome);
                     }
                     (Some(attempt), Err(refused)) => {
                         self.tell(attempt, Told::Refused { ticket, code: refused.code });
@@ -242,8 +252,9 @@ impl World {
             Effect::Void { slot, .. } => {
                 self.state(&Fact::Left { node: id, slot, voided: true });
                 let Some((server, _)) = self.server(id) else { return };
-                if let Some(attempt) = server.players.remove(&slot) {
-                    self.tell(attempt, Told::Over);
+                let is_lost = server.lost.remove(&slot);
+                if let Some(attempt) = server.players.remove(&slot).filter(|_| !is_lost) {
+                    self.tell(attempt, Told::Over { node: id, slot });
                 }
             }
             Effect::Draining { .. } | Effect::Undrained | Effect::Notice { .. } | Effect::Moved { .. } => {}
@@ -297,7 +308,7 @@ impl World {
     pub(crate) fn drop_clients(&mut self, id: NodeId) {
         let attempts = self.server(id).map(|(server, _)| server.attempts()).unwrap_or_default();
         for attempt in attempts {
-            self.tell(attempt, Told::Gone);
+            self.tell(attempt, Told::Gone { node: Some(id) });
         }
     }
 }

@@ -28,6 +28,10 @@ pub struct Tally {
     pub parked: u64,
     /// Sessions told to end.
     pub kicks: u64,
+    /// Players back in their session after their connection broke.
+    pub returns: u64,
+    /// Of so many tries, good and bad ones.
+    pub tried_to_return: u64,
     /// Ends that operators asked for, and hubs carried out.
     pub operators_ends: u64,
     /// Simulated time.
@@ -56,7 +60,9 @@ impl Tally {
                     Err(refused) => *self.refusals.entry(refused.why.code()).or_default() += 1,
                 }
             }
+            Fact::Verdict { verdict: Ok(welcome), .. } if welcome.resumes.is_some() => self.returns += 1,
             Fact::Verdict { verdict: Ok(_), .. } => self.welcomes += 1,
+            Fact::CameBack { .. } => self.tried_to_return += 1,
             Fact::Verdict { verdict: Err(refused), .. } => {
                 *self.refusals.entry(refused.code.as_str()).or_default() += 1;
             }
@@ -83,6 +89,8 @@ impl Tally {
         self.welcomes += other.welcomes;
         self.parked += other.parked;
         self.kicks += other.kicks;
+        self.returns += other.returns;
+        self.tried_to_return += other.tried_to_return;
         self.operators_ends += other.operators_ends;
         self.simulated_ms += other.simulated_ms;
         self.violations += other.violations;
@@ -109,6 +117,8 @@ impl fmt::Display for Tally {
         row("clients parked", self.parked)?;
         row("welcomes", self.welcomes)?;
         row("sessions told to end", self.kicks)?;
+        row("tries to come back", self.tried_to_return)?;
+        row("  back", self.returns)?;
         row("ends by operators", self.operators_ends)?;
         row("violations", self.violations)?;
         writeln!(f, "what broke, and what followed")?;

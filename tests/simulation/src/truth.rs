@@ -57,6 +57,8 @@ pub(crate) struct Process {
     pub(crate) boot: BootId,
     pub(crate) max_players: u32,
     pub(crate) parked_max: u32,
+    /// How long it keeps the session of a broken connection.
+    pub(crate) grace: Ms,
     pub(crate) is_up: bool,
     pub(crate) is_closing: bool,
     pub(crate) live: BTreeMap<SlotId, Session>,
@@ -131,12 +133,13 @@ impl Truth {
             Fact::HubUp { node, number, .. } => {
                 self.hubs.insert(*node, *number);
             }
-            Fact::ServerUp { node, server, boot, max_players, parked_max } => {
+            Fact::ServerUp { node, server, boot, max_players, parked_max, grace } => {
                 let process = Process {
                     server: (*server).clone(),
                     boot: *boot,
                     max_players: *max_players,
                     parked_max: *parked_max,
+                    grace: *grace,
                     is_up: true,
                     is_closing: false,
                     live: BTreeMap::new(),
@@ -185,7 +188,11 @@ impl Truth {
                 }
             }
             Fact::Said { node, message } => self.on_said(*node, message),
-            Fact::Arrived { .. } | Fact::Parked { .. } | Fact::Abandoned { .. } | Fact::Verdict { .. } => {
+            Fact::Arrived { .. }
+            | Fact::CameBack { .. }
+            | Fact::Parked { .. }
+            | Fact::Abandoned { .. }
+            | Fact::Verdict { .. } => {
                 self.on_visit(now, fact);
             }
             Fact::Left { node, slot, voided } => {
@@ -201,12 +208,16 @@ impl Truth {
     /// A client's way through a door.
     fn on_visit(&mut self, now: Ms, fact: &Fact) {
         match fact {
-            Fact::Arrived { node, ticket, shown, unix } => {
+            Fact::Arrived { node, ticket, .. } | Fact::CameBack { node, ticket, .. } => {
+                let (shown, unix) = match fact {
+                    Fact::Arrived { shown, unix, .. } => (*shown, *unix),
+                    _ => (Shown::Credential, UnixMs(0)),
+                };
                 let visit = Visit {
                     node: *node,
-                    shown: *shown,
+                    shown,
                     at: now,
-                    unix: *unix,
+                    unix,
                     park_deadline: None,
                     verdict_at: None,
                     abandoned: None,
@@ -240,11 +251,14 @@ impl Truth {
                 let Ok(welcome) = verdict else { return };
                 let hash = match shown {
                     Some(Shown::Genuine(hash)) => Some(hash),
-                    Some(Shown::NotGenuine) | None => None,
+                    Some(Shown::NotGenuine | Shown::Credential) | None => None,
                 };
                 if let Some(grant) = hash.and_then(|hash| self.grants.get_mut(&hash)) {
                     grant.welcomes += 1;
                 }
+                // A session that goes on is the same one.
+                let goes_on = welcome.resumes.and_then(|from| process.live.remove(&from));
+                let hash = hash.or(goes_on.and_then(|session| session.hash));
                 let account = self.owners.get(&welcome.player).copied().unwrap_or(-1);
                 let session = Session { account, player: welcome.player, fence: welcome.fence, hash };
                 process.live.insert(welcome.slot, session);

@@ -57,6 +57,12 @@ pub(crate) enum Event {
     Abandon { node: NodeId, ticket: Ticket },
     Told { attempt: Attempt, told: Told },
     Leave { node: NodeId, slot: SlotId },
+    Quit { attempt: Attempt, node: NodeId, slot: SlotId },
+    Snap { attempt: Attempt, node: NodeId, slot: SlotId },
+    Lost { node: NodeId, slot: SlotId },
+    Keep { node: NodeId, slot: SlotId },
+    Return { attempt: Attempt, turn: u32 },
+    Resume { attempt: Option<Attempt>, server: ServerId, credential: Rc<str> },
     Dropped { node: NodeId, slot: SlotId },
     Exit(NodeId),
     StartHub(usize),
@@ -204,13 +210,16 @@ impl World {
             | Event::TicketAsk { node, .. }
             | Event::Abandon { node, .. }
             | Event::Leave { node, .. }
+            | Event::Quit { node, .. }
+            | Event::Lost { node, .. }
+            | Event::Keep { node, .. }
             | Event::Dropped { node, .. }
             | Event::Exit(node) => *node,
             Event::Suback(conn)
             | Event::Close(conn)
             | Event::Puback { conn, .. }
             | Event::Deliver { conn, .. } => self.broker.get(*conn)?.node,
-            Event::Arrive { server, .. } => self.at_address(server)?,
+            Event::Arrive { server, .. } | Event::Resume { server, .. } => self.at_address(server)?,
             _ => return None,
         };
         self.nodes.get(&node).map(|node| node.frozen_until).filter(|until| *until > self.now)
@@ -256,6 +265,12 @@ impl World {
             Event::Abandon { node, ticket } => self.on_abandon(node, ticket),
             Event::Told { attempt, told } => self.on_told(attempt, told),
             Event::Leave { node, slot } => self.on_leave(node, slot),
+            Event::Quit { attempt, node, slot } => self.on_quit(attempt, node, slot),
+            Event::Snap { attempt, node, slot } => self.on_snap(attempt, node, slot),
+            Event::Lost { node, slot } => self.on_lost(node, slot),
+            Event::Keep { node, slot } => self.on_keep(node, slot),
+            Event::Return { attempt, turn } => self.come_back(attempt, turn),
+            Event::Resume { attempt, server, credential } => self.on_resume(attempt, &server, &credential),
             Event::Dropped { node, slot } => self.gate_input(node, gate::Input::Leave(slot)),
             Event::Exit(node) => self.exit(node),
             Event::StartHub(machine) => self.start_hub(machine),

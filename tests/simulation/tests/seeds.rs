@@ -42,7 +42,7 @@ fn two_hundred_storms_hold_every_invariant() {
         all.welcomes > 20_000 && all.parked > 1_000 && all.unconfirmed > 1_000 && all.kicks > 2_000,
         "{all}"
     );
-    assert!(all.operators_ends > 500, "{all}");
+    assert!(all.operators_ends > 500 && all.returns > 1_000, "{all}");
     assert!(all.tickets > 1_000 && all.restored > 100, "{all}");
     let faults = [
         "hub killed",
@@ -78,6 +78,7 @@ fn two_hundred_storms_hold_every_invariant() {
         "ticket-unknown",
         "kicked",
         "banned",
+        "reconnect-refused",
     ] {
         assert!(all.refusals.get(code).is_some_and(|n| *n > 20), "too little of: {code}\n{all}");
     }

@@ -93,7 +93,9 @@ impl Checker for OnlyGenuineWait {
     fn check(&mut self, fact: &Fact, truth: &Truth, _now: Ms) -> Result<(), String> {
         let Fact::Parked { ticket, .. } = fact else { return Ok(()) };
         match truth.visits.get(ticket).map(|visit| visit.shown) {
-            Some(Shown::NotGenuine) => Err(format!("t={} waits with no token for here", ticket.0)),
+            Some(Shown::NotGenuine | Shown::Credential) => {
+                Err(format!("t={} waits with no token for here", ticket.0))
+            }
             Some(Shown::Genuine(_)) | None => Ok(()),
         }
     }

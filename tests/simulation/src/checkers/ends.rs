@@ -156,6 +156,7 @@ impl Checker for ShutOutStaysOut {
             Fact::Barred { account, is_barred: false } => {
                 self.barred.remove(account);
                 self.acted.retain(|(of, _)| of != account);
+                self.void.retain(|_, of| of != account);
             }
             Fact::OperatorEnds { node, account, reason: Code::Banned, is_done: true } => {
                 self.acted.extend(self.barred.get(account).map(|account| (*account, *node)));

@@ -10,6 +10,7 @@ mod heard;
 mod line;
 mod placing;
 mod queue;
+mod returns;
 mod seals;
 mod sessions;
 mod slots;
@@ -50,6 +51,8 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(ends::KickedGoInTime::default()),
         Box::new(ends::EndsReachAll::default()),
         Box::new(ends::ShutOutStaysOut::default()),
+        Box::new(returns::WaysLeadHome::default()),
+        Box::new(returns::KeptForTheGrace::default()),
         Box::new(sessions::OneSessionInTheEnd),
         Box::new(sessions::HighestFenceWins),
         Box::new(sessions::ToldIsNotCancelled),

@@ -106,6 +106,9 @@ impl Checker for RedeemedAsGranted {
         }
         let Fact::Verdict { node, ticket, verdict: Ok(welcome), unix } = fact else { return Ok(()) };
         let shown = truth.visits.get(ticket).map(|visit| visit.shown);
+        if shown == Some(Shown::Credential) && welcome.resumes.is_some() {
+            return Ok(());
+        }
         let Some(Shown::Genuine(hash)) = shown else {
             return Err(format!("t={} was let in with no token for {node}", ticket.0));
         };
