@@ -204,6 +204,14 @@ impl Ends {
         self.owed.get(key).map_or(0, |owed| owed.hashes.len())
     }
 
+    /// Whether this server's run was told to end what is below a fence above this one, whatever its roster shows still.
+    pub(crate) fn is_over(&self, key: &EndKey, boot: BootId, fence: Fence) -> bool {
+        let owed = self.owed.get(key).filter(|owed| owed.boot == boot).map(|owed| owed.below);
+        let settled =
+            self.settled.get(key).filter(|settled| settled.boot == boot).map(|settled| settled.below);
+        owed.max(settled).is_some_and(|below| fence < below)
+    }
+
     /// Why this is to end, if it is.
     pub(crate) fn reason_for(&self, key: &EndKey, entry: &RosterEntry) -> Option<Code> {
         let owed = self.owed.get(key)?;
@@ -269,6 +277,21 @@ mod tests {
         assert!(ends.owe(debt(1, 6, &[])));
         assert_eq!(ends.on_new_boot(&"a".parse().unwrap(), debt(2, 0, &[]).boot).len(), 1);
         assert!(ends.is_empty() && ends.owe(debt(2, 5, &[])));
+    }
+
+    #[test]
+    fn what_is_below_an_end_is_over_on_that_boot_whether_or_not_the_server_has_answered() {
+        let mut ends = Ends::default();
+        let (key, boot) = (debt(1, 0, &[]).key, debt(1, 0, &[]).boot);
+        let fence = |hlc| Fence { hlc, hub: 0 };
+        ends.owe(debt(1, 5, &[]));
+        for is_answered in [false, true] {
+            assert_eq!(answer(&mut ends, &debt(1, if is_answered { 5 } else { 0 }, &[])), is_answered);
+            assert!(ends.is_over(&key, boot, fence(4)) && !ends.is_over(&key, boot, fence(5)));
+            assert!(!ends.is_over(&key, debt(2, 0, &[]).boot, fence(4)), "of another boot");
+        }
+        ends.owe(debt(1, 0, &[1]));
+        assert!(!ends.is_over(&key, boot, fence(5)), "a hash alone ends no session");
     }
 
     #[test]

@@ -276,7 +276,10 @@ impl Core {
         let places = players.flat_map(|player| self.fleet.entries_of(player)).map(|(_, entry)| entry);
         let newest =
             places.filter(|entry| !self.ends.is_cancelled(&entry.hash)).map(|entry| entry.fence).max();
-        let has_left = !carried.is_told && !self.hosts(&carried.key, carried.player, carried.fence);
+        let Carried { key, player, fence, .. } = &**carried;
+        // A roster that lags behind shows what its server was told to end.
+        let is_over = self.ends.is_over(&(key.server.clone(), *player), key.boot, *fence);
+        let has_left = !carried.is_told && (is_over || !self.hosts(key, *player, *fence));
         if !has_left && newest.is_none_or(|newest| newest <= carried.fence) {
             return false;
         }
