@@ -15,16 +15,19 @@ pub(crate) struct Abilities {
     pub(crate) end_every: Ms,
     /// How long servers keep the session of a broken connection; zero: nobody comes back.
     pub(crate) grace: Ms,
+    /// Whether players go from server to server, of their own or because a game wants it; only where one hub runs, for every hub hears what
+    /// a game wants.
+    pub(crate) moves: bool,
 }
 
 impl Abilities {
     /// Those of a seed.
-    pub(crate) fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64, hubs: u16) -> Self {
         let dice = Dice::new(seed ^ APART);
         let end_every = if dice.below(3) == 0 { dice.between(300, 5_000) } else { 0 };
         // Sessions that nobody comes back to are over when a run's calm is.
         let grace = if dice.below(3) == 0 { dice.between(500, 5_000) } else { 0 };
-        Self { end_every, grace }
+        Self { end_every, grace, moves: dice.below(2) == 0 && hubs == 1 }
     }
 
     /// Whether operators end sessions and bar accounts.

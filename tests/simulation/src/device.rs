@@ -5,11 +5,8 @@
 use std::rc::Rc;
 
 use auth_hub::accounts::AccountRow;
-use auth_hub::handover::{Answered, HandoverRequest, Placed, Refused};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use auth_hub::handover::{Answered, HandoverRequest, Refused};
 use game_server::gate::{SlotId, Ticket};
-use ring::digest;
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{HandoverId, ServerId, TokenHash};
 
@@ -22,8 +19,6 @@ use crate::world::{Event, World};
 
 /// The longest an honest client waits for its answer: the hub's own deadline, and a little.
 const PATIENCE: Ms = 16_000;
-/// And for a verdict: the park time, and a little.
-const DOOR_PATIENCE: Ms = 11_000;
 
 /// One round of a device: login, door, game. What comes late for an earlier round is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +50,8 @@ pub(crate) enum Told {
     In { node: NodeId, slot: SlotId, credential: Option<Rc<str>> },
     /// It is not let in.
     Refused { ticket: Ticket, code: Code },
+    /// Its session ends, and a place is ready for it elsewhere.
+    Moved { node: NodeId, slot: SlotId },
     /// Its session is over.
     Over { node: NodeId, slot: SlotId },
     /// The process is no more, or nobody was there.
@@ -90,6 +87,8 @@ pub(crate) struct Device {
     pub(crate) turn: u32,
     /// Its way back to the session it has, or had last.
     pub(crate) way: Option<Way>,
+    /// It has asked for another server, and plays on meanwhile.
+    pub(crate) is_moving: bool,
     /// It has been in since the storm was over.
     pub(crate) was_in: bool,
 }
@@ -104,6 +103,7 @@ impl Device {
             refused: None,
             turn: 0,
             way: None,
+            is_moving: false,
             was_in: false,
         };
         let first = (0..scenario.accounts).map(|account| device(account, true));
@@ -123,13 +123,6 @@ impl Device {
     }
 }
 
-fn hash_of(token: &str) -> TokenHash {
-    let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
-    TokenHash(hash)
-}
-
 impl World {
     pub(crate) fn current(&mut self, attempt: Attempt) -> Option<&mut Device> {
         self.devices.get_mut(attempt.device).filter(|device| device.round == attempt.round)
@@ -140,6 +133,7 @@ impl World {
         let has_queue = self.scenario.queue.is_some();
         let Some(device) = self.current(attempt) else { return };
         device.state = State::Idle;
+        device.is_moving = false;
         device.round += 1;
         let next = Attempt { round: device.round, ..attempt };
         let is_done = has_queue && device.was_in;
@@ -189,20 +183,28 @@ impl World {
                 return self.next_round(attempt, pause);
             }
         }
-        let hubs: Vec<NodeId> = self.hubs.iter().filter_map(|machine| machine.running).collect();
-        let Some(hub) = self.dice.pick(&hubs).copied() else {
-            return self.after(500, Event::Act(attempt));
-        };
-        if let Some(device) = self.current(attempt) {
-            device.state = State::Asking;
+        let request = self.request(account);
+        if self.ask_hub(attempt, request) {
+            if let Some(device) = self.current(attempt) {
+                device.state = State::Asking;
+            }
+        } else {
+            self.after(500, Event::Act(attempt));
         }
+    }
+
+    /// Asks some hub for a place; false where there is none. Gives up after a while.
+    pub(crate) fn ask_hub(&mut self, attempt: Attempt, request: HandoverRequest) -> bool {
+        let hubs: Vec<NodeId> = self.hubs.iter().filter_map(|machine| machine.running).collect();
+        let Some(hub) = self.dice.pick(&hubs).copied() else { return false };
         let handover = HandoverId::random(&*self.dice.fork());
         self.asks.insert(handover, attempt);
-        let request = Box::new(self.request(account));
+        let request = Box::new(request);
         let delay = self.dice.long_tailed(1, 10, 1_000);
         self.after(delay, Event::LookUp { node: hub, handover, request });
         let patience = if self.is_honest() { PATIENCE } else { self.dice.between(100, PATIENCE) };
         self.after(delay + patience, Event::Act(attempt));
+        true
     }
 
     fn request(&self, account: i64) -> HandoverRequest {
@@ -229,6 +231,9 @@ impl World {
     }
 
     pub(crate) fn on_answer(&mut self, attempt: Attempt, answer: Result<Answered, Refused>) {
+        if self.stays_after(attempt, &answer) {
+            return;
+        }
         let hopes = |state| matches!(state, State::Asking | State::Waiting(_));
         let Some(device) = self.current(attempt).filter(|device| hopes(device.state)) else { return };
         match answer {
@@ -251,67 +256,6 @@ impl World {
         plans.into_iter().find(|(plan, _)| plan.id == server.as_str())?.1.running
     }
 
-    fn go(&mut self, attempt: Attempt, placed: &Placed) {
-        let text = placed.token.expose().to_owned();
-        let hash = hash_of(&text);
-        let soon = self.dice.between(1, 30);
-        let conduct = if self.is_honest() { 0 } else { self.dice.between(1, 7) };
-        match conduct {
-            // It comes with its life nearly or really over, or never.
-            1 => {
-                let late = self.dice.between(60_000, 130_000);
-                self.show(attempt, &placed.server, hash, &text, late);
-            }
-            2 => {}
-            // Twice, at about the same time.
-            3 => {
-                self.show(attempt, &placed.server, hash, &text, soon);
-                let again = self.dice.between(1, 60);
-                self.show(attempt, &placed.server, hash, &text, again);
-            }
-            // Again, when it has been used.
-            4 => {
-                self.show(attempt, &placed.server, hash, &text, soon);
-                let again = self.dice.between(500, 40_000);
-                self.show(attempt, &placed.server, hash, &text, again);
-            }
-            // Altered, made up, or somewhere else, before the real one.
-            5 => {
-                let mut altered = text.clone().into_bytes();
-                let at = usize::try_from(self.dice.below(76)).unwrap_or(0);
-                altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
-                let altered = String::from_utf8(altered).unwrap_or_default();
-                self.show_false(attempt, &placed.server, altered, soon);
-                self.show(attempt, &placed.server, hash, &text, soon + 1);
-            }
-            6 => {
-                let other = self.dice.pick(&self.scenario.servers).map(|plan| plan.id.clone());
-                if let Some(other) = other.and_then(|id| id.parse::<ServerId>().ok()) {
-                    self.show(attempt, &other, hash, &text, soon);
-                }
-                self.show(attempt, &placed.server, hash, &text, soon + 1);
-            }
-            // Goes away while it waits.
-            7 => {
-                self.show(attempt, &placed.server, hash, &text, soon);
-                let wait = soon + self.dice.below(3_000);
-                self.after(wait, Event::Act(attempt));
-            }
-            _ => self.show(attempt, &placed.server, hash, &text, soon),
-        }
-        let patience = if conduct == 1 { 140_000 } else { DOOR_PATIENCE };
-        self.after(patience, Event::Act(attempt));
-    }
-
-    fn show(&mut self, attempt: Attempt, server: &ServerId, hash: TokenHash, text: &str, delay: Ms) {
-        let token = Shows::Given { hash, text: text.to_owned() };
-        self.after(delay, Event::Arrive { attempt, server: server.clone(), token });
-    }
-
-    fn show_false(&mut self, attempt: Attempt, server: &ServerId, text: String, delay: Ms) {
-        self.after(delay, Event::Arrive { attempt, server: server.clone(), token: Shows::MadeUp(text) });
-    }
-
     pub(crate) fn on_told(&mut self, attempt: Attempt, told: Told) {
         let is_settled = self.phase == Some(Phase::Settled);
         let is_over = is_settled || self.phase == Some(Phase::Calm);
@@ -321,7 +265,7 @@ impl World {
             match told {
                 Told::Seen { node, ticket } => self.after(0, Event::Abandon { node, ticket }),
                 Told::In { node, slot, .. } => self.after(0, Event::Leave { node, slot }),
-                Told::Refused { .. } | Told::Over { .. } | Told::Gone { .. } => {}
+                Told::Refused { .. } | Told::Moved { .. } | Told::Over { .. } | Told::Gone { .. } => {}
             }
             return;
         };
@@ -346,6 +290,7 @@ impl World {
                 if !stays {
                     let play = self.dice.below(self.scenario.play);
                     self.after(play, Event::Quit { attempt, node, slot });
+                    self.may_move(attempt, node, slot);
                 }
                 if let Some(credential) = credential {
                     self.has_a_way(attempt, node, slot, credential);
@@ -359,8 +304,12 @@ impl World {
             (State::InGame { node: at, slot: mine }, Told::Over { node, slot })
                 if (at, mine) == (node, slot) =>
             {
-                let pause = self.pause();
-                self.next_round(attempt, pause);
+                self.session_over(attempt);
+            }
+            (State::InGame { node: at, slot: mine }, Told::Moved { node, slot })
+                if (at, mine) == (node, slot) =>
+            {
+                self.follow(attempt);
             }
             (State::InGame { node: at, .. }, Told::Gone { node: Some(node) }) if at == node => {
                 self.lose_heart(attempt);

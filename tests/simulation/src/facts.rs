@@ -11,6 +11,7 @@ use shared_msgs::clock::UnixMs;
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, HandoverId, HubId, PlayerId, ServerId, TokenHash};
 use shared_msgs::messages::{Occupancy, Order, ServerMessage};
+use shared_msgs::moves::{Luggage, MoveTarget};
 use shared_msgs::topics::Topic;
 
 use crate::tickets::Wish;
@@ -108,6 +109,12 @@ pub(crate) enum Fact<'a> {
     CameBack { node: NodeId, ticket: gate::Ticket, credential: &'a str },
     /// A session's client has said that it has the newest credential.
     Kept { node: NodeId, slot: gate::SlotId },
+    /// A game wants a session moved.
+    MoveAsked { node: NodeId, slot: gate::SlotId, target: &'a MoveTarget, luggage: &'a Luggage },
+    /// It hears whether it moves.
+    MoveAnswered { node: NodeId, slot: gate::SlotId, answer: Result<(), Code> },
+    /// A handover that no client asked for: whose player a hub moves.
+    Carries { handover: HandoverId, account: i64 },
     /// A session is over.
     Left { node: NodeId, slot: gate::SlotId, voided: bool },
     /// An account is shut out, on disk, or let in again.
@@ -298,6 +305,15 @@ impl Fact<'_> {
                 write!(f, "{node} t={} comes back with …{end}", ticket.0)
             }
             Self::Kept { node, slot } => write!(f, "{node} slot={} has the newest credential", slot.0),
+            Self::MoveAsked { node, slot, target, luggage } => {
+                write!(f, "{node} wants slot={} moved to {target:?} with {luggage:?}", slot.0)
+            }
+            Self::MoveAnswered { node, slot, answer } => {
+                write!(f, "{node} move of slot={}: {answer:?}", slot.0)
+            }
+            Self::Carries { handover, account } => {
+                write!(f, "h={} moves account={account}", brief(*handover))
+            }
             Self::Barred { account, is_barred } => {
                 write!(f, "! account={account} is {}", if *is_barred { "shut out" } else { "let in again" })
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use auth_hub::accounts::AccountRow;
 use auth_hub::bus::{HubSession, Inlet, KeyRing};
 use auth_hub::fleet::{Addressed, Placement, Policy};
-use auth_hub::handover::core::{Core, Effect, Input, Settings};
+use auth_hub::handover::core::{Core, Effect, Input, MoveKey, Settings};
 use auth_hub::handover::{Answered, HandoverRequest, fences_are_startable};
 use auth_hub::queue::{TicketId, TicketRow};
 use shared_msgs::clock::Now;
@@ -26,6 +26,7 @@ const SERVERS_MAX: usize = 64;
 pub(crate) enum Question {
     Player { handover: HandoverId, account: AccountRow, realm: Realm },
     Owners(Vec<PlayerId>),
+    Mover { mover: MoveKey, account: AccountRow },
     Ceiling(u64),
     Save(TicketRow),
     Drop(Vec<TicketId>),
@@ -181,6 +182,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Send(to) => {
+                    self.name_owner(&to);
                     self.state(&Fact::Ordered { node: id, to: &to });
                     let Addressed { server, boot, order } = to;
                     let lane = Lane { topic: Topic::Inbox(server), purpose: Purpose::Inbox };
@@ -197,8 +199,9 @@ impl World {
                 }
                 Effect::StoreLastServer { player, server } => self.store.note_last_server(player, server),
                 Effect::FindOwners(asked) => self.ask_store(id, Question::Owners(asked)),
-                // No server of a simulated fleet asks for a move.
-                Effect::FindMover { mover, .. } => self.hub_input(id, Input::Mover { mover, found: None }),
+                Effect::FindMover { mover, account } => {
+                    self.ask_store(id, Question::Mover { mover, account });
+                }
                 Effect::StoreCeiling(ceiling) => self.ask_store(id, Question::Ceiling(ceiling)),
                 Effect::Resent => self.state(&Fact::Fault { what: "re-sent by", node: Some(id) }),
                 Effect::MoveIgnored | Effect::GrantRoundTrip { .. } | Effect::GrantRefused => {}
@@ -232,6 +235,10 @@ impl World {
             Question::Owners(asked) => {
                 let found = is_answered.then(|| self.store.owners(&asked));
                 Input::Owners { asked, found }
+            }
+            Question::Mover { mover, account } => {
+                let found = is_answered.then(|| self.mover(account));
+                Input::Mover { mover, found }
             }
             Question::Ceiling(ceiling) => {
                 let stored = (!is_out).then(|| self.store.raise_ceiling(ceiling));

@@ -4,8 +4,9 @@
 //! envelopes and replay windows, the link's re-sync and outbox. Around them are a broker and wires that lose, repeat, delay, reorder,
 //! alter and replay, processes that die at any step and keep only what is durable, clocks that are off, and clients of all manners.
 //!
-//! `world` owns time and events; `broker` and `link` carry, `hub` and `server` run the cores, `device` is a player, `waiting` one with a ticket, `returning` one
-//! whose connection broke,
+//! `world` owns time and events; `broker` and `link` carry, `hub` and `server` run the cores, `device` is a player, `doorstep` what it does with its token, `waiting` one with a ticket, `returning` one
+//! whose connection broke, `moving` one that goes
+//! from server to server,
 //! `tickets` are a hub's queue, `operators` end and bar, `faults` break, `phases` end the run; `abilities` draws which of this a seed has. All of them state `facts`; `truth` remembers, `checkers` judge, `tally` counts, `watch` holds them.
 //!
 //! Invariant: a run depends on its seed alone. No clock but the simulated one, no chance but the dice, no map whose order is chance.
@@ -15,11 +16,13 @@ mod broker;
 mod checkers;
 mod device;
 mod dice;
+mod doorstep;
 mod facts;
 mod faults;
 mod hub;
 mod link;
 mod machine;
+mod moving;
 mod node;
 mod operators;
 mod phases;

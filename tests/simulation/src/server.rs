@@ -6,6 +6,7 @@ use std::time::Duration;
 use game_server::bus::{BusSession, Inbox};
 use game_server::gate::{Effect, Gate, GateConfig, Input, SlotId, Ticket, Timing};
 use shared_msgs::clock::Now;
+use shared_msgs::codes::Code;
 use shared_msgs::ids::{BootId, ServerId};
 use shared_msgs::keys::{FIRST_GENERATION, Purpose};
 use shared_msgs::limits;
@@ -246,6 +247,9 @@ impl World {
             Effect::Kick { slot, player, reason, save_by } => {
                 let save_by = self.nodes.get(&id).map_or(0, |node| node.clock.true_time(save_by));
                 self.state(&Fact::Kicked { node: id, slot, player, reason, save_by });
+                if reason == Code::Moved {
+                    self.tell_to_follow(id, slot);
+                }
                 let delay = self.save_time();
                 self.after(delay, Event::Leave { node: id, slot });
             }
@@ -257,7 +261,8 @@ impl World {
                     self.tell(attempt, Told::Over { node: id, slot });
                 }
             }
-            Effect::Draining { .. } | Effect::Undrained | Effect::Notice { .. } | Effect::Moved { .. } => {}
+            Effect::Moved { slot, answer } => self.state(&Fact::MoveAnswered { node: id, slot, answer }),
+            Effect::Draining { .. } | Effect::Undrained | Effect::Notice { .. } => {}
             Effect::Drained(_) => self.after(self.dice.below(200), Event::Exit(id)),
             Effect::Superseded { .. } => {
                 self.state(&Fact::Fault { what: "superseded", node: Some(id) });

@@ -32,6 +32,12 @@ pub struct Tally {
     pub returns: u64,
     /// Of so many tries, good and bad ones.
     pub tried_to_return: u64,
+    /// Moves that games asked for.
+    pub moves: u64,
+    /// Of these, with a yes.
+    pub moved: u64,
+    /// Players who came with luggage.
+    pub luggage: u64,
     /// Ends that operators asked for, and hubs carried out.
     pub operators_ends: u64,
     /// Simulated time.
@@ -61,7 +67,12 @@ impl Tally {
                 }
             }
             Fact::Verdict { verdict: Ok(welcome), .. } if welcome.resumes.is_some() => self.returns += 1,
-            Fact::Verdict { verdict: Ok(_), .. } => self.welcomes += 1,
+            Fact::Verdict { verdict: Ok(welcome), .. } => {
+                self.welcomes += 1;
+                self.luggage += u64::from(!welcome.luggage.is_empty());
+            }
+            Fact::MoveAsked { .. } => self.moves += 1,
+            Fact::MoveAnswered { answer: Ok(()), .. } => self.moved += 1,
             Fact::CameBack { .. } => self.tried_to_return += 1,
             Fact::Verdict { verdict: Err(refused), .. } => {
                 *self.refusals.entry(refused.code.as_str()).or_default() += 1;
@@ -91,6 +102,9 @@ impl Tally {
         self.kicks += other.kicks;
         self.returns += other.returns;
         self.tried_to_return += other.tried_to_return;
+        self.moves += other.moves;
+        self.moved += other.moved;
+        self.luggage += other.luggage;
         self.operators_ends += other.operators_ends;
         self.simulated_ms += other.simulated_ms;
         self.violations += other.violations;
@@ -119,6 +133,9 @@ impl fmt::Display for Tally {
         row("sessions told to end", self.kicks)?;
         row("tries to come back", self.tried_to_return)?;
         row("  back", self.returns)?;
+        row("moves", self.moves)?;
+        row("  with a yes", self.moved)?;
+        row("  arrived with luggage", self.luggage)?;
         row("ends by operators", self.operators_ends)?;
         row("violations", self.violations)?;
         writeln!(f, "what broke, and what followed")?;

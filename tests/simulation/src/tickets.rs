@@ -215,7 +215,7 @@ impl World {
     }
 
     /// The number of an account, whose key does not tell it.
-    fn number_of(&self, row: AccountRow) -> i64 {
+    pub(crate) fn number_of(&self, row: AccountRow) -> i64 {
         (0..self.scenario.accounts).find(|account| AccountRow::from_raw(*account) == row).unwrap_or(-1)
     }
 

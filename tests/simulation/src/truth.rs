@@ -170,7 +170,7 @@ impl Truth {
                     process.is_closing = true;
                 }
             }
-            Fact::Asked { handover, account, .. } => {
+            Fact::Asked { handover, account, .. } | Fact::Carries { handover, account } => {
                 self.accounts.insert(*handover, *account);
             }
             Fact::Ordered { to, .. } => match &to.order {

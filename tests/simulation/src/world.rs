@@ -58,6 +58,8 @@ pub(crate) enum Event {
     Told { attempt: Attempt, told: Told },
     Leave { node: NodeId, slot: SlotId },
     Quit { attempt: Attempt, node: NodeId, slot: SlotId },
+    Wander { attempt: Attempt, node: NodeId, slot: SlotId },
+    SendAway { node: NodeId, slot: SlotId },
     Snap { attempt: Attempt, node: NodeId, slot: SlotId },
     Lost { node: NodeId, slot: SlotId },
     Keep { node: NodeId, slot: SlotId },
@@ -128,6 +130,7 @@ impl World {
     pub(crate) fn new(seed: u64, watch: Watch) -> Self {
         let dice = Dice::new(seed);
         let scenario = Scenario::new(&dice).with_queue(seed);
+        let abilities = Abilities::of(seed, scenario.hubs);
         let keys = Arc::new(FleetKeys::generate(&*dice.fork()));
         let machine = || Machine::new(&dice, &scenario);
         let hubs = (0..scenario.hubs).map(|_| machine()).collect();
@@ -152,7 +155,7 @@ impl World {
             watch,
             dice,
             scenario,
-            abilities: Abilities::of(seed),
+            abilities,
         };
         world.begin();
         world
@@ -211,6 +214,7 @@ impl World {
             | Event::Abandon { node, .. }
             | Event::Leave { node, .. }
             | Event::Quit { node, .. }
+            | Event::SendAway { node, .. }
             | Event::Lost { node, .. }
             | Event::Keep { node, .. }
             | Event::Dropped { node, .. }
@@ -267,6 +271,8 @@ impl World {
             Event::Leave { node, slot } => self.on_leave(node, slot),
             Event::Quit { attempt, node, slot } => self.on_quit(attempt, node, slot),
             Event::Snap { attempt, node, slot } => self.on_snap(attempt, node, slot),
+            Event::Wander { attempt, node, slot } => self.on_wander(attempt, node, slot),
+            Event::SendAway { node, slot } => self.send_away(node, slot),
             Event::Lost { node, slot } => self.on_lost(node, slot),
             Event::Keep { node, slot } => self.on_keep(node, slot),
             Event::Return { attempt, turn } => self.come_back(attempt, turn),

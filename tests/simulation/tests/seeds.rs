@@ -43,6 +43,7 @@ fn two_hundred_storms_hold_every_invariant() {
         "{all}"
     );
     assert!(all.operators_ends > 500 && all.returns > 1_000, "{all}");
+    assert!(all.moves > 1_000 && all.moved > 500 && all.luggage > 300, "{all}");
     assert!(all.tickets > 1_000 && all.restored > 100, "{all}");
     let faults = [
         "hub killed",

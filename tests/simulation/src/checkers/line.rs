@@ -16,6 +16,9 @@ use crate::truth::Truth;
 /// An owner who was heard so lately is not passed over, nor is its ticket one of the hub's last run.
 const PRESENT_MS: Ms = 20_000;
 
+/// The database says within this who a player is, or fails to.
+const SEARCH_MS: Ms = 1_000;
+
 /// A ticket, as the facts show it.
 #[derive(Debug)]
 pub(super) struct Ticket {
@@ -47,6 +50,8 @@ pub(super) struct Book {
     questions: BTreeMap<HandoverId, i64>,
     /// Of these, those for another place, or to be out of the line.
     wishes: BTreeMap<HandoverId, i64>,
+    /// Until when a handover of an account may be under way that no question shows: what it asks meanwhile stands behind that.
+    under_way: BTreeMap<i64, Ms>,
 }
 
 impl Book {
@@ -72,7 +77,12 @@ impl Book {
     pub(super) fn waits(&self, ticket: &Ticket, now: Ms) -> bool {
         let of_account = self.questions.values().filter(|account| **account == ticket.account).count();
         let waits = |(_, since)| since < now && now - since < PRESENT_MS;
-        ticket.is_kept && ticket.party.is_none() && of_account == 1 && ticket.open.is_some_and(waits)
+        let is_busy = self.under_way.get(&ticket.account).is_some_and(|until| now < *until);
+        !is_busy
+            && ticket.is_kept
+            && ticket.party.is_none()
+            && of_account == 1
+            && ticket.open.is_some_and(waits)
     }
 
     /// Whether a slot is surely kept for a ticket on this server, which is the only one it can be on.
@@ -160,6 +170,8 @@ impl Book {
             }
             Fact::Searched { handover, .. } => {
                 if let Some(account) = truth.accounts.get(handover) {
+                    let until = self.under_way.entry(*account).or_default();
+                    *until = (*until).max(now + SEARCH_MS);
                     self.stirs(*account);
                 }
             }
@@ -167,6 +179,10 @@ impl Book {
                 if let Order::Grant(grant) = &to.order {
                     self.stirs(truth.owner(grant.player));
                 }
+            }
+            Fact::MoveAsked { node, slot, .. } => {
+                let session = truth.processes.get(node).and_then(|process| process.live.get(slot));
+                self.under_way.extend(session.map(|session| (session.account, now + PRESENT_MS)));
             }
             Fact::TicketAsked { handover, ticket, account, wish, .. } => {
                 self.ask(*handover, *ticket, *account, *wish, now);

@@ -8,6 +8,7 @@ mod ends;
 mod flow;
 mod heard;
 mod line;
+mod moves;
 mod placing;
 mod queue;
 mod returns;
@@ -53,6 +54,8 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(ends::ShutOutStaysOut::default()),
         Box::new(returns::WaysLeadHome::default()),
         Box::new(returns::KeptForTheGrace::default()),
+        Box::new(moves::LuggageComesAlong::default()),
+        Box::new(moves::WhoIsRefusedStays::default()),
         Box::new(sessions::OneSessionInTheEnd),
         Box::new(sessions::HighestFenceWins),
         Box::new(sessions::ToldIsNotCancelled),

@@ -225,6 +225,8 @@ pub(super) struct PartiesGoTogether {
     servers: BTreeMap<TicketId, ServerId>,
     /// Grants that were given: what is sent again may be of an earlier place.
     granted: BTreeSet<TokenHash>,
+    /// Handovers of players whom games move: they wait for nobody.
+    moves: BTreeSet<HandoverId>,
 }
 
 impl PartiesGoTogether {
@@ -262,11 +264,15 @@ impl Checker for PartiesGoTogether {
                     self.join(row.ticket, party.key, party.size);
                 }
             }
+            Fact::Carries { handover, .. } => {
+                self.moves.insert(*handover);
+            }
             Fact::TicketKept { ticket, is_kept: false, .. } => self.leave(*ticket),
             Fact::TicketsDropped { tickets, .. } => tickets.iter().for_each(|ticket| self.leave(*ticket)),
             Fact::Ordered { to, .. } => {
                 if let Order::Grant(grant) = &to.order
                     && self.granted.insert(grant.hash)
+                    && !self.moves.contains(&grant.handover)
                     && let Some((id, ticket)) = self.book.of_account(truth.owner(grant.player))
                     // Who asks anew and for itself alone needs no ticket.
                     && !self.book.asks_otherwise(ticket)

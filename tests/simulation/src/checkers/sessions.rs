@@ -94,7 +94,7 @@ impl Checker for NobodyEndsForNothing {
         let Some(session) = process.live.get(slot) else { return Ok(()) };
         let (slot, account, fence) = (slot.0, session.account, session.fence);
         match reason {
-            Code::Superseded if !truth.is_outdone(account, fence) => {
+            Code::Superseded | Code::Moved if !truth.is_outdone(account, fence) => {
                 Err(format!("{node} ends slot={slot} of account={account}, which has nothing newer"))
             }
             Code::Kicked | Code::Banned if !truth.is_ended(account, fence) => {

@@ -48,6 +48,7 @@ impl ConfirmedGetsIn {
                     || truth.is_outdone(grant.account, grant.fence)
                     || truth.is_ended(grant.account, grant.fence)
             }
+            Code::Moved => truth.is_outdone(grant.account, grant.fence),
             Code::Kicked | Code::Banned => truth.is_ended(grant.account, grant.fence),
             Code::TokenExpired => visit.unix >= grant.expires_at || visit.park_deadline.is_some(),
             Code::ServerDraining | Code::ServerClosed => process.is_closing,
