@@ -107,6 +107,8 @@ pub(super) struct WhoIsRefusedStays {
     /// The last answer.
     answered: BTreeMap<(NodeId, SlotId), Result<(), Code>>,
     given: BTreeSet<HandoverId>,
+    /// Questions of tickets' owners: they are told their place again should the answer get lost.
+    of_tickets: BTreeSet<HandoverId>,
 }
 
 const ANSWER_MS: Ms = limits::LOGIN_DEADLINE.as_secs() * 1_000;
@@ -166,7 +168,12 @@ impl Checker for WhoIsRefusedStays {
             Fact::Kicked { node, slot, reason: Code::Moved, .. } if !self.may_go((*node, *slot)) => {
                 return Err(format!("{node} tells slot={} to go, which was to stay", slot.0));
             }
-            Fact::Answered { answer: Ok(placed), .. } if !self.given.insert(placed.handover) => {
+            Fact::TicketAsked { handover, .. } => {
+                self.of_tickets.insert(*handover);
+            }
+            Fact::Answered { handover, answer: Ok(placed), .. }
+                if !self.of_tickets.contains(handover) && !self.given.insert(placed.handover) =>
+            {
                 return Err(format!("the place of h={} is given twice", brief(placed.handover)));
             }
             Fact::Down { node, .. } => self.asked.retain(|(of, _), _| of != node),
