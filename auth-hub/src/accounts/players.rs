@@ -2,11 +2,13 @@
 //!
 //! Invariant: an (account, realm) has one player id, made on first use and never changed; a player id has one account.
 
+use shared_msgs::clock::UnixMs;
 use shared_msgs::ids::{PlayerId, Realm, ServerId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::account::{AccountRow, AccountState};
+use super::bans;
 use super::store::{Store, StoreError, id_bytes};
 
 /// Ids looked up by one query.
@@ -54,19 +56,23 @@ impl Store {
         set.await
     }
 
-    /// As [`Store::players_of`], of an account that may play now; `None` of one that may not.
+    /// As [`Store::players_of`], of an account that may play at `now`; `None` of one that may not, by its state or by a ban.
     ///
     /// # Errors
     /// The store's own troubles.
     pub async fn players_who_may_play(
         &self,
         account: AccountRow,
+        now: UnixMs,
     ) -> Result<Option<Vec<PlayerRow>>, StoreError> {
-        let sql = "SELECT a.state, a.id AS account, p.realm, p.player_id, p.last_server FROM accounts a \
-                   LEFT JOIN players p ON p.account = a.id WHERE a.id = $1 ORDER BY p.realm";
+        let sql = "SELECT a.state, a.id AS account, p.realm, p.player_id, p.last_server, \
+                   b.until_ms, b.reason, b.banned_by, b.since_ms FROM accounts a \
+                   LEFT JOIN players p ON p.account = a.id LEFT JOIN bans b ON b.account = a.id \
+                   WHERE a.id = $1 ORDER BY p.realm";
         let rows = sqlx::query(sql).bind(account.raw()).fetch_all(&self.readers).await?;
-        let state = rows.first().map(|row| row.try_get::<&str, _>("state")).transpose()?;
-        if state.and_then(AccountState::from_stored) != Some(AccountState::Active) {
+        let Some(first) = rows.first() else { return Ok(None) };
+        let is_active = AccountState::from_stored(first.try_get("state")?) == Some(AccountState::Active);
+        if !is_active || bans::ban(first)?.is_some_and(|ban| ban.holds_at(now)) {
             return Ok(None);
         }
         let known =

@@ -2,8 +2,8 @@
 
 use shared_msgs::ids::{PlayerId, Realm, ServerId};
 
-use super::super::PlayerRow;
 use super::super::fixture::{TestStore, new_account, other_phc, phc};
+use super::super::{Ban, PlayerRow};
 use super::*;
 
 fn realm(name: &str) -> Realm {
@@ -112,17 +112,32 @@ async fn the_last_server_is_kept_and_the_later_one_counts() {
 async fn who_may_play_is_asked_together_with_the_players() {
     let test = TestStore::open().await;
     let bob = test.store.register(new_account("bob")).await.unwrap().row;
-    assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), Some(vec![]));
+    let asked = async |at: u64| test.store.players_who_may_play(bob, UnixMs(at)).await.unwrap();
+    assert_eq!(asked(0).await, Some(vec![]));
     let [us, eu] = ["us", "eu"].map(realm);
     let (in_us, in_eu) =
         (test.store.player_in(bob, &us).await.unwrap(), test.store.player_in(bob, &eu).await.unwrap());
     let of = |realm, player| PlayerRow { account: bob, realm, player, last_server: None };
-    assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), Some(vec![of(eu, in_eu), of(us, in_us)]));
+    let all = Some(vec![of(eu, in_eu), of(us, in_us)]);
+    assert_eq!(asked(0).await, all);
+    let ban = |until: Option<u64>| Ban {
+        until: until.map(UnixMs),
+        reason: "x".to_owned(),
+        by: "grace".to_owned(),
+        since: UnixMs(5),
+    };
+    test.store.ban(bob, ban(Some(1_000))).await.unwrap();
+    assert_eq!((asked(999).await, asked(1_000).await), (None, all.clone()), "until its time is over");
+    test.store.ban(bob, ban(None)).await.unwrap();
+    assert_eq!(asked(u64::MAX).await, None);
+    test.store.unban(bob).await.unwrap();
+    assert_eq!(asked(6).await, all);
     for state in [AccountState::Banned, AccountState::Disabled] {
         test.store.set_state(bob, state).await.unwrap();
-        assert_eq!(test.store.players_who_may_play(bob).await.unwrap(), None, "{state:?}");
+        assert_eq!(asked(0).await, None, "{state:?}");
     }
-    assert_eq!(test.store.players_who_may_play(AccountRow::from_raw(999)).await.unwrap(), None);
+    let nobody = test.store.players_who_may_play(AccountRow::from_raw(999), UnixMs(0)).await;
+    assert_eq!(nobody.unwrap(), None);
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ pub enum Input {
         /// The account's players in all realms it has been to.
         players: Vec<PlayerRow>,
     },
-    /// A client wants in whose account may not play (any more), or was ended before we heard of the request.
+    /// A client wants in whose account may not play (any more), of whose account the store cannot say it, or whose account was ended before
+    /// we heard of the request.
     Barred {
         /// Fresh.
         handover: HandoverId,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use shared_msgs::clock::UnixMs;
 use shared_msgs::ids::HandoverId;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, info, info_span, warn};
@@ -36,9 +37,9 @@ impl DeskTask {
                 });
             }
             Effect::FindMover { mover, account } => {
-                let store = self.parts.store.clone();
+                let (store, now) = (self.parts.store.clone(), self.parts.clock.now().unix);
                 self.look_up(None, async move {
-                    let found = find_mover(&store, account).await.inspect_err(|error| {
+                    let found = find_mover(&store, account, now).await.inspect_err(|error| {
                         warn!(target: "handover", %error, "store.failed");
                     });
                     Input::Mover { mover, found: found.ok() }
@@ -71,16 +72,18 @@ impl DeskTask {
         };
         self.waiting.insert(handover, client);
         self.looking_up.insert(handover, account);
-        let store = self.parts.store.clone();
+        let (store, now) = (self.parts.store.clone(), self.parts.clock.now().unix);
         self.look_up(Some(permit), async move {
             // Asked again here: an account that was shut out a moment ago has been ended, and must not slip in behind that.
-            let players = store.players_who_may_play(account).await.unwrap_or_else(|error| {
-                warn!(target: "handover", handover_id = %handover, %error, "store.failed");
-                Some(Vec::new())
-            });
-            match players {
-                Some(players) => question(players),
-                None => Input::Barred { handover, account, why: NoPlace::Banned },
+            let barred = |why| Input::Barred { handover, account, why };
+            match store.players_who_may_play(account, now).await {
+                Ok(Some(players)) => question(players),
+                Ok(None) => barred(NoPlace::Banned),
+                // Whoever may not play would get in as well.
+                Err(error) => {
+                    warn!(target: "handover", handover_id = %handover, %error, "store.failed");
+                    barred(NoPlace::HubBusy)
+                }
             }
         });
     }
@@ -118,9 +121,9 @@ impl DeskTask {
 }
 
 /// Who is to move. What the account may do is read anew, as for every handover.
-pub(super) async fn find_mover(store: &Store, account: AccountRow) -> Result<Mover, StoreError> {
+pub(super) async fn find_mover(store: &Store, account: AccountRow, now: UnixMs) -> Result<Mover, StoreError> {
     let found = store.by_row(account).await?.ok_or(StoreError::UnknownAccount)?;
     let players = store.players_of(account).await?;
-    let may_play = found.state == AccountState::Active;
+    let may_play = found.state == AccountState::Active && found.ban_at(now).is_none();
     Ok(Mover { name: found.display_name.to_string(), may_play, players })
 }

@@ -3,14 +3,15 @@
 use std::net::Ipv4Addr;
 
 use prometheus_client::registry::Registry;
-use shared_msgs::clock::SystemClock;
+use shared_msgs::clock::{SystemClock, UnixMs};
 use shared_msgs::codes::Code;
 use shared_msgs::keys::FleetKeys;
 use shared_msgs::link::{self, BrokerAddr, LinkConfig};
 use shared_msgs::rng::SystemRng;
 
+use super::lookups::find_mover;
 use super::*;
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, Ban, NewAccount};
 use crate::bus::HubSession;
 
 /// A desk whose link finds no broker.
@@ -48,12 +49,78 @@ async fn desk(dir: &std::path::Path) -> DeskTask {
 }
 
 fn ask(desk: &mut DeskTask, n: usize) -> (HandoverId, oneshot::Receiver<Result<Answered, Refused>>) {
+    ask_as(desk, n, AccountRow::from_raw(i64::try_from(n).unwrap()))
+}
+
+fn ask_as(
+    desk: &mut DeskTask,
+    n: usize,
+    account: AccountRow,
+) -> (HandoverId, oneshot::Receiver<Result<Answered, Refused>>) {
     let handover = HandoverId((n as u128).to_be_bytes());
-    let account = AccountRow::from_raw(i64::try_from(n).unwrap());
     let request = HandoverRequest::anywhere(account, String::new());
     let (answer, answered) = oneshot::channel();
     desk.on_ask(Ask::HandOver(request, handover, answer));
     (handover, answered)
+}
+
+async fn register(desk: &DeskTask, login: &str) -> AccountRow {
+    let phc = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0$tWFcYQmAOQ9hQLGBMXMxDh7V4vBhBd8n9n2eBMd1hZ0";
+    let (login, display_name) = (login.parse().unwrap(), login.parse().unwrap());
+    let new = NewAccount { login, display_name, phc: phc.parse().unwrap() };
+    desk.parts.store.register(new).await.unwrap().row
+}
+
+fn ban(until: Option<UnixMs>) -> Ban {
+    Ban { until, reason: "x".to_owned(), by: "grace".to_owned(), since: UnixMs(5) }
+}
+
+/// What the store said of the next request.
+async fn next_of_request(desk: &mut DeskTask) -> LookedUp {
+    loop {
+        let looked_up = desk.looked_up.recv().await.unwrap();
+        if !matches!(looked_up.input, Input::CeilingStored(_)) {
+            return looked_up;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operators_ban_is_seen_at_the_second_look_until_its_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(dir.path()).await;
+    let now = desk.parts.clock.now().unix;
+    let hour = std::time::Duration::from_hours(1);
+    let over = UnixMs(now.0 - 1);
+    let cases = [("ada", None, false), ("bob", Some(now + hour), false), ("cid", Some(over), true)];
+    for (n, (login, until, may_play)) in cases.into_iter().enumerate() {
+        let account = register(&desk, login).await;
+        desk.parts.store.ban(account, ban(until)).await.unwrap();
+        let (handover, mut answered) = ask_as(&mut desk, n, account);
+        let looked_up = next_of_request(&mut desk).await;
+        assert_eq!(matches!(looked_up.input, Input::Ask { .. }), may_play, "{login}");
+        if !may_play {
+            desk.on_looked_up(looked_up);
+            let why = answered.try_recv().unwrap().unwrap_err();
+            assert_eq!(why, Refused { handover, why: NoPlace::Banned });
+        }
+        let mover = find_mover(&desk.parts.store, account, now).await.unwrap();
+        assert_eq!(mover.may_play, may_play, "a game server moves {login}");
+    }
+}
+
+/// It may be of an account that may not play.
+#[tokio::test]
+async fn a_request_whose_account_the_store_cannot_look_at_is_refused_as_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(dir.path()).await;
+    let account = register(&desk, "ada").await;
+    desk.parts.store.close().await;
+    let (handover, mut answered) = ask_as(&mut desk, 1, account);
+    let looked_up = next_of_request(&mut desk).await;
+    desk.on_looked_up(looked_up);
+    assert_eq!(answered.try_recv().unwrap().unwrap_err(), Refused { handover, why: NoPlace::HubBusy });
+    assert!(desk.looking_up.is_empty() && desk.waiting.is_empty());
 }
 
 #[tokio::test]
