@@ -36,7 +36,7 @@ pub use display_name::DisplayName;
 pub use entry_rules::{Build, EntryRules, Maintenance};
 pub use passwords::{PasswordPool, PoolConfig, PoolError, Verified};
 pub use phc::{Cost, Phc};
-pub use players::PlayerRow;
+pub use players::{Owners, PlayerRow};
 pub use queue_rows::StoredTicket;
 pub use store::{Store, StoreError};
 pub use throttle::{AccountThrottle, AddressThrottle, Throttle, ThrottleConfig, Verdict};

@@ -2,6 +2,8 @@
 //!
 //! Invariant: an (account, realm) has one player id, made on first use and never changed; a player id has one account.
 
+use std::collections::BTreeSet;
+
 use shared_msgs::clock::UnixMs;
 use shared_msgs::ids::{PlayerId, Realm, ServerId};
 use sqlx::sqlite::SqliteRow;
@@ -25,6 +27,15 @@ pub struct PlayerRow {
     pub player: PlayerId,
     /// Where they were last in game; nothing may depend on it.
     pub last_server: Option<ServerId>,
+}
+
+/// Whose players these are, as far as they are anybody's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owners {
+    /// In the order of the ids.
+    pub players: Vec<PlayerRow>,
+    /// Which of their accounts are banned.
+    pub banned: BTreeSet<AccountRow>,
 }
 
 impl Store {
@@ -95,15 +106,18 @@ impl Store {
         self.writer.write(move |conn| Box::pin(make(conn, account, realm, fresh))).await
     }
 
-    /// Whose players these are, in the order of the ids; unknown ones are left out.
+    /// Whose players these are, unknown ones left out, and who of them is banned at `now`.
     ///
     /// # Errors
     /// The store's own troubles.
-    pub async fn owners(&self, players: &[PlayerId]) -> Result<Vec<PlayerRow>, StoreError> {
-        let mut owners = Vec::with_capacity(players.len());
+    pub async fn owners(&self, players: &[PlayerId], now: UnixMs) -> Result<Owners, StoreError> {
+        let mut owners = Owners::default();
         for some in players.chunks(LOOKUP_IDS_MAX) {
             let mut query = QueryBuilder::<Sqlite>::new(
-                "SELECT account, realm, player_id, last_server FROM players WHERE player_id IN (",
+                "SELECT p.account, p.realm, p.player_id, p.last_server, a.state, \
+                 b.until_ms, b.reason, b.banned_by, b.since_ms FROM players p \
+                 JOIN accounts a ON a.id = p.account LEFT JOIN bans b ON b.account = p.account \
+                 WHERE p.player_id IN (",
             );
             let mut list = query.separated(", ");
             for player in some {
@@ -111,11 +125,18 @@ impl Store {
             }
             query.push(")");
             for row in query.build().fetch_all(&self.readers).await? {
-                owners.push(read(&row)?);
+                let owner = read(&row)?;
+                // The state is none that a command sets; whoever set it by hand means the same.
+                let is_marked =
+                    AccountState::from_stored(row.try_get("state")?) == Some(AccountState::Banned);
+                if is_marked || bans::ban(&row)?.is_some_and(|ban| ban.holds_at(now)) {
+                    owners.banned.insert(owner.account);
+                }
+                owners.players.push(owner);
             }
         }
-        owners.sort_unstable_by_key(|row| row.player);
-        owners.dedup();
+        owners.players.sort_unstable_by_key(|row| row.player);
+        owners.players.dedup();
         Ok(owners)
     }
 }

@@ -1,7 +1,8 @@
 //! Accounts that an operator has ended: what is older than the end may not live anywhere, wherever it comes to light.
 //!
 //! Invariant: a floor is kept for as long as a token from before it could still be shown; beyond that, for a server that was cut off
-//! and comes back, while there is room: the oldest goes first. A restarted hub starts without floors.
+//! and comes back, while there is room: the oldest goes first. A restarted hub starts without floors; those of banned accounts come back
+//! with the store's word on who is banned, when a server shows their players.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

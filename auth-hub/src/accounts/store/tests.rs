@@ -1,9 +1,11 @@
 //! The store over a real file.
 
+use std::collections::BTreeSet;
+
 use shared_msgs::ids::{PlayerId, Realm, ServerId};
 
 use super::super::fixture::{TestStore, new_account, other_phc, phc};
-use super::super::{Ban, PlayerRow};
+use super::super::{Ban, Owners, PlayerRow};
 use super::*;
 
 fn realm(name: &str) -> Realm {
@@ -104,8 +106,12 @@ async fn the_last_server_is_kept_and_the_later_one_counts() {
     let expected =
         [PlayerRow { last_server: Some(at("beta")), ..row_of(bob, "eu", eu) }, row_of(bob, "us", us)];
     assert_eq!(after_cut.store.players_of(bob).await.unwrap(), expected);
-    let owners = after_cut.store.owners(&[eu]).await.unwrap();
-    assert_eq!(owners, expected[..1], "a hub that starts learns it with the roster");
+    let owners = after_cut.store.owners(&[eu], UnixMs(0)).await.unwrap();
+    assert_eq!(owners.players, expected[..1], "a hub that starts learns it with the roster");
+}
+
+fn ban(until: Option<u64>) -> Ban {
+    Ban { until: until.map(UnixMs), reason: "x".to_owned(), by: "grace".to_owned(), since: UnixMs(5) }
 }
 
 #[tokio::test]
@@ -120,12 +126,6 @@ async fn who_may_play_is_asked_together_with_the_players() {
     let of = |realm, player| PlayerRow { account: bob, realm, player, last_server: None };
     let all = Some(vec![of(eu, in_eu), of(us, in_us)]);
     assert_eq!(asked(0).await, all);
-    let ban = |until: Option<u64>| Ban {
-        until: until.map(UnixMs),
-        reason: "x".to_owned(),
-        by: "grace".to_owned(),
-        since: UnixMs(5),
-    };
     test.store.ban(bob, ban(Some(1_000))).await.unwrap();
     assert_eq!((asked(999).await, asked(1_000).await), (None, all.clone()), "until its time is over");
     test.store.ban(bob, ban(None)).await.unwrap();
@@ -138,6 +138,37 @@ async fn who_may_play_is_asked_together_with_the_players() {
     }
     let nobody = test.store.players_who_may_play(AccountRow::from_raw(999), UnixMs(0)).await;
     assert_eq!(nobody.unwrap(), None);
+}
+
+fn of(players: impl Into<Vec<PlayerRow>>, banned: impl Into<BTreeSet<AccountRow>>) -> Owners {
+    Owners { players: players.into(), banned: banned.into() }
+}
+
+#[tokio::test]
+async fn who_owns_players_is_said_together_with_who_of_them_is_banned_now() {
+    let test = TestStore::open().await;
+    let mut rows = Vec::new();
+    for login in ["ada", "bob", "cid", "dan", "eve"] {
+        let account = test.store.register(new_account(login)).await.unwrap().row;
+        let player = test.store.player_in(account, &realm("eu")).await.unwrap();
+        rows.push(row_of(account, "eu", player));
+    }
+    let [ada, bob, cid, dan, eve] = rows.iter().map(|row| row.account).collect::<Vec<_>>()[..] else {
+        panic!()
+    };
+    test.store.ban(ada, ban(None)).await.unwrap();
+    test.store.ban(bob, ban(Some(1_000))).await.unwrap();
+    test.store.set_state(cid, AccountState::Banned).await.unwrap();
+    // Whose account is disabled plays on where they are.
+    test.store.set_state(dan, AccountState::Disabled).await.unwrap();
+    test.store.ban(eve, ban(None)).await.unwrap();
+    test.store.unban(eve).await.unwrap();
+    let asked: Vec<_> = rows.iter().map(|row| row.player).collect();
+    rows.sort_by_key(|row| row.player);
+    let before = test.store.owners(&asked, UnixMs(999)).await.unwrap();
+    assert_eq!(before, of(rows.clone(), [ada, bob, cid]));
+    let after = test.store.owners(&asked, UnixMs(1_000)).await.unwrap();
+    assert_eq!(after, of(rows, [ada, cid]));
 }
 
 #[tokio::test]
@@ -154,12 +185,13 @@ async fn players_belong_to_one_account_and_realm() {
     let unknown = PlayerId([0xee; 16]);
     let mut expected = [row_of(bob, "us", us), row_of(bob, "eu", eu), row_of(eve, "eu", eves)];
     expected.sort_by_key(|row| row.player);
-    assert_eq!(test.store.owners(&[us, eves, unknown, eu, us]).await.unwrap(), expected);
-    assert_eq!(test.store.owners(&[]).await.unwrap(), []);
+    let owners = async |players: &[PlayerId]| test.store.owners(players, UnixMs(0)).await.unwrap();
+    assert_eq!(owners(&[us, eves, unknown, eu, us]).await, of(expected, []));
+    assert_eq!(owners(&[]).await, Owners::default());
     // More than one query's worth, and the known one in the last.
     let mut many: Vec<_> = (0..1100_u128).map(|n| PlayerId(n.to_be_bytes())).collect();
     many.push(eu);
-    assert_eq!(test.store.owners(&many).await.unwrap(), [row_of(bob, "eu", eu)]);
+    assert_eq!(owners(&many).await, of([row_of(bob, "eu", eu)], []));
 
     let nobody = AccountRow::from_raw(999);
     assert!(matches!(test.store.player_in(nobody, &realm("eu")).await, Err(StoreError::UnknownAccount)));

@@ -1,6 +1,6 @@
 //! What servers and the store say, and a link that comes up: taken into the view first, then acted on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::clock::Now;
 use shared_msgs::codes::Code;
@@ -9,7 +9,7 @@ use shared_msgs::limits;
 use shared_msgs::messages::{EntryKind, RosterEntry, ServerMessage};
 
 use super::{Alarm, Core, Effect};
-use crate::accounts::{AccountRow, PlayerRow};
+use crate::accounts::{AccountRow, Owners, PlayerRow};
 use crate::fleet::{News, Sender};
 use crate::handover::ends::EndKey;
 use crate::handover::journal::step;
@@ -18,23 +18,40 @@ impl Core {
     pub(super) fn on_owners(
         &mut self,
         asked: &[PlayerId],
-        found: Option<Vec<PlayerRow>>,
+        found: Option<Owners>,
         now: Now,
         fx: &mut Vec<Effect>,
     ) {
         self.people.not_found(asked);
-        let Some(found) = found else {
+        let Some(Owners { players, banned }) = found else {
             // Until their owner is known, nobody's older session ends: ask again soon.
             return self.timers.set(Alarm::Prune, now.mono + limits::RESEND_MAX);
         };
-        let accounts: BTreeSet<AccountRow> = found.iter().map(|row| row.account).collect();
-        for row in found {
-            let player = row.player;
-            self.people.learn_row(row);
-            self.note_last_server(player, fx);
+        let mut accounts: BTreeMap<AccountRow, Vec<PlayerRow>> = BTreeMap::new();
+        for row in players {
+            accounts.entry(row.account).or_default().push(row);
         }
-        for account in accounts {
-            self.keep_single(account, now, fx);
+        let mut is_any_left = false;
+        for (account, rows) in accounts {
+            let players: Vec<PlayerId> = rows.iter().map(|row| row.player).collect();
+            // Its end may have been given by a run of the hub before this one, which took what it owed along.
+            let below = banned.contains(&account).then(|| self.floor_of_banned(account, &players, now));
+            let Ok(below) = below.transpose() else {
+                // Not learnt: its players are asked for again, and then it can be ended.
+                is_any_left = true;
+                continue;
+            };
+            self.learn(rows);
+            for player in players {
+                self.note_last_server(player, fx);
+            }
+            match below.flatten() {
+                Some(below) => drop(self.end_all(account, below, Code::Banned, now, fx)),
+                None => self.keep_single(account, now, fx),
+            }
+        }
+        if is_any_left {
+            self.timers.set(Alarm::Prune, now.mono + limits::RESEND_MAX);
         }
     }
 

@@ -6,7 +6,7 @@ use shared_msgs::ids::{HandoverId, PlayerId, Realm, ServerId};
 use shared_msgs::messages::ServerMessage;
 
 use super::moves::{MoveKey, Mover};
-use crate::accounts::{AccountRow, PlayerRow};
+use crate::accounts::{AccountRow, Owners, PlayerRow};
 use crate::fleet::{Addressed, Sender};
 use crate::handover::{HandoverRequest, NoPlace, Placed, Refused};
 use crate::queue::{TicketId, TicketRow, TicketView};
@@ -49,7 +49,7 @@ pub enum Input {
         /// As asked.
         asked: Vec<PlayerId>,
         /// Those it knows; `None` when it could not say.
-        found: Option<Vec<PlayerRow>>,
+        found: Option<Owners>,
     },
     /// The store's answer to [`Effect::FindMover`].
     Mover {
@@ -139,7 +139,7 @@ pub enum Effect {
         /// Where.
         server: ServerId,
     },
-    /// Whose are these?
+    /// Whose are these, and who of them is banned?
     FindOwners(Vec<PlayerId>),
     /// Who is the player that a game server moves, and may it play?
     FindMover {

@@ -1,13 +1,13 @@
 //! What operators ask of accounts and servers at once: end, find, the fleet as they see it, a key that is believed no more.
 //!
-//! Invariants: after an end nothing of the account that is older may live, wherever it comes to light while its floor is remembered; an
-//! end that could not be given its fence changes nothing.
+//! Invariants: after an end nothing of the account that is older may live, wherever it comes to light while its floor is remembered, and a
+//! banned account's after that as well; an end that could not be given its fence changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::clock::Now;
 use shared_msgs::codes::Code;
-use shared_msgs::ids::{Fence, HandoverId, ServerId};
+use shared_msgs::ids::{Fence, HandoverId, PlayerId, ServerId};
 use shared_msgs::messages::EntryKind;
 use tracing::{info, warn};
 
@@ -52,16 +52,60 @@ impl Core {
         now: Now,
     ) -> (Result<EndReport, OperationError>, Vec<Effect>) {
         let mut fx = Vec::new();
+        let players: Vec<PlayerId> = self.people.of(account).collect();
+        let below = match self.raise_floor(account, &players, reason, now) {
+            Ok(below) => below,
+            Err(error) => return (Err(error), fx),
+        };
+        let report = self.end_all(account, below, reason, now, &mut fx);
+        fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
+        (Ok(report), fx)
+    }
+
+    /// The floor of an account that the store calls banned; `None` where an end that this run of ours was asked for has set it: what is
+    /// above that may have come in after the ban was lifted.
+    pub(super) fn floor_of_banned(
+        &mut self,
+        account: AccountRow,
+        players: &[PlayerId],
+        now: Now,
+    ) -> Result<Option<Fence>, OperationError> {
+        if self.floors.get(account).is_some_and(|floor| floor.reason == Code::Banned) {
+            return Ok(None);
+        }
+        self.raise_floor(account, players, Code::Banned, now).map(Some)
+    }
+
+    /// A floor above all that an account has with these players.
+    fn raise_floor(
+        &mut self,
+        account: AccountRow,
+        players: &[PlayerId],
+        reason: Code,
+        now: Now,
+    ) -> Result<Fence, OperationError> {
         if !self.floors.has_room(account, now.mono) {
-            return (Err(OperationError::Busy), fx);
+            return Err(OperationError::Busy);
         }
         // As for a grant: above every earlier one of the account, and never above what is stored.
-        for (_, entry) in self.people.of(account).flat_map(|player| self.fleet.entries_of(player)) {
+        for (_, entry) in players.iter().flat_map(|player| self.fleet.entries_of(*player)) {
             self.fences.observe(entry.fence, now);
         }
-        let Some(below) = self.fences.issue(now) else { return (Err(OperationError::Store), fx) };
+        let below = self.fences.issue(now).ok_or(OperationError::Store)?;
         info!(target: "handover", %below, reason = %reason, "account.ended");
         self.floors.raise(account, below, reason, now.mono);
+        Ok(below)
+    }
+
+    /// Takes all that an account has below its new floor, under way or in game.
+    pub(super) fn end_all(
+        &mut self,
+        account: AccountRow,
+        below: Fence,
+        reason: Code,
+        now: Now,
+        fx: &mut Vec<Effect>,
+    ) -> EndReport {
         let why = if reason == Code::Banned { NoPlace::Banned } else { NoPlace::Kicked };
         // The last in line first, so that none of them gets its turn.
         let line: Vec<_> = self.lines.get(&account).into_iter().flatten().rev().copied().collect();
@@ -73,18 +117,18 @@ impl Core {
                 boot: attempt.boot,
                 hash: attempt.hash,
             }));
-            self.answer(*id, Err(why), now, &mut fx);
+            self.answer(*id, Err(why), now, fx);
         }
         taken.extend(self.prepared_token(account));
-        self.bar_moves(account, reason, now, &mut fx);
-        let tickets = self.bar_ticket(account, why, now, &mut fx);
-        let servers = self.end_below(account, below, reason, taken, now, &mut fx);
-        fx.extend(self.fences.ceiling_to_store(now).map(Effect::StoreCeiling));
-        (Ok(EndReport { servers, refused: line.len() + tickets }), fx)
+        self.bar_moves(account, reason, now, fx);
+        let tickets = self.bar_ticket(account, why, now, fx);
+        let servers = self.end_below(account, below, reason, taken, now, fx);
+        EndReport { servers, refused: line.len() + tickets }
     }
 
-    /// Where an account is, as far as its servers can be heard; live before held.
-    pub(crate) fn find(&self, account: AccountRow, now: Now) -> Vec<Whereabouts> {
+    /// Where an account is, as far as its servers can be heard; live before held. `players` are the store's word on who it is. They are not
+    /// learnt: nothing was said of whether it is banned.
+    pub(crate) fn find(&self, account: AccountRow, players: &[PlayerRow], now: Now) -> Vec<Whereabouts> {
         let mut places: BTreeMap<ServerId, Whereabouts> = BTreeMap::new();
         let mut put = |place: Whereabouts| {
             let known = places.entry(place.server.clone()).or_insert_with(|| place.clone());
@@ -92,7 +136,9 @@ impl Core {
                 *known = place;
             }
         };
-        for (server, entry) in self.people.of(account).flat_map(|player| self.fleet.entries_of(player)) {
+        let stored = players.iter().map(|row| row.player);
+        let players: BTreeSet<PlayerId> = self.people.of(account).chain(stored).collect();
+        for (server, entry) in players.into_iter().flat_map(|player| self.fleet.entries_of(player)) {
             let is_heard = self.fleet.get(server).is_some_and(|view| view.freshness(now) != Freshness::Lost);
             if is_heard && !self.ends.is_cancelled(&entry.hash) {
                 let handover = self.journal.handover_of(&entry.hash);

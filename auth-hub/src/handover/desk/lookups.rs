@@ -28,9 +28,9 @@ impl DeskTask {
                 });
             }
             Effect::FindOwners(asked) => {
-                let store = self.parts.store.clone();
+                let (store, now) = (self.parts.store.clone(), self.parts.clock.now().unix);
                 self.look_up(None, async move {
-                    let found = store.owners(&asked).await.inspect_err(|error| {
+                    let found = store.owners(&asked, now).await.inspect_err(|error| {
                         warn!(target: "handover", %error, "store.failed");
                     });
                     Input::Owners { asked, found: found.ok() }

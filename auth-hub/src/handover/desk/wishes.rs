@@ -97,8 +97,7 @@ impl DeskTask {
         match wish {
             Wish::Servers(to) => drop(to.send(Ok(self.core.servers(now)))),
             Wish::Find(account, players, to) => {
-                self.core.learn(players);
-                let _ = to.send(Ok(self.core.find(account, now)));
+                let _ = to.send(Ok(self.core.find(account, &players, now)));
             }
             Wish::End(account, players, reason, to) => {
                 self.core.learn(players);

@@ -1,5 +1,6 @@
 //! The core against scripted servers on a virtual clock.
 
+mod banned;
 mod cold;
 mod confirm;
 mod doubles;

@@ -13,7 +13,7 @@ use shared_msgs::rng::{Rng, SeededRng};
 
 use super::super::{Core, Effect, Input, Settings};
 use super::peer::Peer;
-use crate::accounts::{AccountRow, PlayerRow};
+use crate::accounts::{AccountRow, Owners, PlayerRow};
 use crate::fleet::{Addressed, Placement, Sender};
 use crate::handover::{HandoverRequest, Placed, Refused};
 use crate::queue::{TicketId, TicketRow, TicketView};
@@ -289,7 +289,9 @@ impl Rig {
                     self.owners_asked.extend(&asked);
                     let known = self.players.iter().filter(|(_, player)| asked.contains(player));
                     let found = known.map(|((account, realm), player)| self.row(*account, realm, *player));
-                    let found = found.collect();
+                    let players: Vec<PlayerRow> = found.collect();
+                    let banned = players.iter().map(|row| row.account).filter(|of| self.banned.contains(of));
+                    let found = Owners { banned: banned.collect(), players };
                     let found = self.store_works.then_some(found);
                     self.fly(Packet::Stored(Input::Owners { asked, found }));
                 }

@@ -30,7 +30,7 @@ impl Rig {
     }
 
     fn where_is(&self, account: i64) -> Vec<(String, bool, bool)> {
-        let places = self.core.find(AccountRow::from_raw(account), self.now);
+        let places = self.core.find(AccountRow::from_raw(account), &[], self.now);
         places.into_iter().map(|p| (p.server.to_string(), p.is_live, p.handover.is_some())).collect()
     }
 }
