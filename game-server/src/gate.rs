@@ -226,7 +226,7 @@ impl Gate {
                 self.on_drain(Some(std::time::Duration::from_millis(within_ms.into())), now);
             }
             Order::Roster { request } => self.on_roster(request),
-            Order::MoveAnswer(answer) => self.on_move_answer(answer),
+            Order::MoveAnswer(answer) => self.on_move_answer(answer, now),
             Order::Superseded { by } => self.on_superseded(by, now),
             Order::Undrain => self.on_undrain(),
             Order::Notice { id, text } => self.on_notice(id, text),

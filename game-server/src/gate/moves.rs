@@ -43,6 +43,8 @@ pub(super) struct Moves {
     asked: BTreeMap<SlotId, Asked>,
     /// Those of them that were not sent yet, by request.
     waiting: BTreeMap<u64, SlotId>,
+    /// Those the hub has said yes to, whose end is on its way, and for how long it may be.
+    promised: BTreeMap<SlotId, Mono>,
     made: u64,
 }
 
@@ -51,9 +53,18 @@ impl Moves {
         self.asked.values().map(|asked| asked.luggage.len()).sum()
     }
 
+    fn is_sent(&self, asked: &Asked) -> bool {
+        !self.waiting.contains_key(&asked.request)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.asked.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn promised(&self) -> impl Iterator<Item = &SlotId> {
+        self.promised.keys()
     }
 }
 
@@ -125,6 +136,9 @@ impl Gate {
 
     /// A session goes on in a slot of another number, and its move with it.
     pub(super) fn follow_move(&mut self, from: SlotId, to: SlotId) {
+        if let Some(until) = self.moves.promised.remove(&from) {
+            self.moves.promised.insert(to, until);
+        }
         let Some(asked) = self.moves.asked.remove(&from) else { return };
         self.deadlines.cancel(asked.next, Due::AskToMove(from));
         self.deadlines.at(asked.next, Due::AskToMove(to));
@@ -136,8 +150,7 @@ impl Gate {
 
     /// The hub can be heard again: what was sent may be lost.
     pub(super) fn ask_again(&mut self, now: Now) {
-        let is_sent = |asked: &Asked| !self.moves.waiting.contains_key(&asked.request);
-        let sent = self.moves.asked.iter().filter(|(_, asked)| is_sent(asked));
+        let sent = self.moves.asked.iter().filter(|(_, asked)| self.moves.is_sent(asked));
         let slots: Vec<_> = sent.map(|(slot, asked)| (*slot, asked.next)).collect();
         for (slot, next) in slots {
             self.deadlines.cancel(next, Due::AskToMove(slot));
@@ -145,13 +158,25 @@ impl Gate {
         }
     }
 
-    pub(super) fn on_move_answer(&mut self, answer: MoveAnswer) {
+    pub(super) fn on_move_answer(&mut self, answer: MoveAnswer, now: Now) {
         let MoveAnswer { request, player, code } = answer;
         let ours = |asked: &Asked| asked.request == request && asked.player == player;
         let slot = self.moves.asked.iter().find(|(_, asked)| ours(asked)).map(|(slot, _)| *slot);
         if let Some(slot) = slot {
             self.end_move(slot, code.map_or(Ok(()), Err));
+            if code.is_none() {
+                self.moves.promised.insert(slot, now.mono + limits::TOKEN_LIFE);
+            }
         }
+    }
+
+    /// What a session is told that is to end. A hub that was restarted knows of no move: the place that the one before it got looks to it
+    /// like that of a newer login. Nobody was told the place's token, so the client must not be told to stay away. Where there is a newer
+    /// login, the hub refuses the move before it ends the session.
+    pub(super) fn reason_to_end(&self, slot: SlotId, reason: Code, now: Now) -> Code {
+        let is_asked = self.moves.asked.get(&slot).is_some_and(|asked| self.moves.is_sent(asked));
+        let is_promised = self.moves.promised.get(&slot).is_some_and(|until| now.mono < *until);
+        if reason == Code::Superseded && (is_asked || is_promised) { Code::Moved } else { reason }
     }
 
     /// The session has been told to end: if it moves, the hub's yes was lost on the way.
@@ -161,6 +186,7 @@ impl Gate {
 
     /// Answers the game, once.
     pub(super) fn end_move(&mut self, slot: SlotId, answer: Result<(), Code>) {
+        self.moves.promised.remove(&slot);
         let Some(asked) = self.moves.asked.remove(&slot) else { return };
         self.moves.waiting.remove(&asked.request);
         self.deadlines.cancel(asked.next, Due::AskToMove(slot));

@@ -149,6 +149,7 @@ impl Gate {
         let ends = session.filter(|(_, live)| live.fence < below || hashes.contains(&live.hash));
         let slot = ends.map(|(slot, _)| slot);
         if let Some(slot) = slot {
+            let reason = self.reason_to_end(slot, reason, now);
             let save = Duration::from_millis(save_within_ms.into()).min(self.config.timing.save_time);
             self.kick(slot, Kicked { reason, save_by: now.mono + save });
         }

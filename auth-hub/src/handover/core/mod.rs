@@ -6,13 +6,15 @@
 //! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot, `slots` for whom one is kept and `turns`
 //! whose turn has come; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one
 //! session per account; `wishes` and `orders` do what operators ask; `pressed` has requests wait for overloaded servers; `sticky` knows where
-//! players were; `duplicate` refuses second logins; `moves` and `prepared` are about players that a game server moves.
+//! players were; `duplicate` refuses second logins; `moves`, `prepared` and `outrun` are about players that a game
+//! server moves.
 
 mod clients;
 mod duplicate;
 mod hear;
 mod moves;
 mod orders;
+mod outrun;
 mod place;
 mod prepared;
 mod pressed;

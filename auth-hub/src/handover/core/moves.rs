@@ -58,18 +58,18 @@ pub(super) struct Carried {
     /// As the asking server knows it.
     pub(super) player: PlayerId,
     /// Of the session that moves.
-    fence: Fence,
+    pub(super) fence: Fence,
     pub(super) luggage: Luggage,
     /// Whether the asking server has heard yes: from then on nothing is refused any more, only lost.
-    is_told: bool,
+    pub(super) is_told: bool,
     /// When its first prepared place ran out: no later one lasts longer.
     pub(super) until: Option<Mono>,
     /// Why the session stays, where no lack of a place says it.
-    refusal: Option<Code>,
+    pub(super) refusal: Option<Code>,
 }
 
 #[derive(Debug)]
-enum Known {
+pub(super) enum Known {
     LookingUp { asked: Box<Move>, account: AccountRow, deadline: Mono },
     Running,
     Answered { code: Option<Code>, until: Mono },
@@ -78,7 +78,7 @@ enum Known {
 /// All that is known of moves.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
-    known: BTreeMap<MoveKey, Known>,
+    pub(super) known: BTreeMap<MoveKey, Known>,
     pub(super) prepared: BTreeMap<AccountRow, Prepared>,
 }
 
@@ -283,10 +283,7 @@ impl Core {
         if !has_left && newest.is_none_or(|newest| newest <= carried.fence) {
             return false;
         }
-        if let Some(carried) = self.running.get_mut(&id).and_then(|handover| handover.carries.as_mut()) {
-            carried.refusal = Some(Code::Superseded);
-        }
-        self.answer(id, Err(NoPlace::HubBusy), now, fx);
+        self.refuse_as_superseded(id, now, fx);
         true
     }
 
@@ -330,20 +327,6 @@ impl Core {
         }
     }
 
-    /// An operator ends what the account has: a move that waits for the store starts no more.
-    pub(super) fn bar_moves(&mut self, account: AccountRow, code: Code, now: Now, fx: &mut Vec<Effect>) {
-        let known = self.moves.known.iter();
-        let waiting = known.filter_map(|(key, known)| match known {
-            Known::LookingUp { asked, account: of, .. } if *of == account => {
-                Some((key.clone(), asked.player))
-            }
-            _ => None,
-        });
-        for (key, player) in waiting.collect::<Vec<_>>() {
-            self.answer_move(&key, player, Some(code), now, fx);
-        }
-    }
-
     fn end_move(&mut self, id: HandoverId, carried: &Carried, code: Code, now: Now, fx: &mut Vec<Effect>) {
         let code = carried.refusal.unwrap_or(code);
         if carried.is_told {
@@ -358,7 +341,7 @@ impl Core {
         step!(warn, self, now, id, Some(server), Some(code.as_str()), "move.lost", player_id = %player, request, luggage_bytes = luggage.len());
     }
 
-    fn answer_move(
+    pub(super) fn answer_move(
         &mut self,
         key: &MoveKey,
         player: PlayerId,

@@ -122,6 +122,9 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) -> Vec<ServerId> {
         self.outdate_prepared(account, newest, reason, now);
+        if reason == Code::Superseded {
+            self.refuse_outrun(account, newest, now, fx);
+        }
         let entries = self.entries(account, now);
         let by = entries.iter().find(|(_, entry)| entry.fence == newest).map(|(_, entry)| entry.hash);
         let by = by.and_then(|hash| self.journal.handover_of(&hash));

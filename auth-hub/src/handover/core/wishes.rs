@@ -120,7 +120,7 @@ impl Core {
             self.answer(*id, Err(why), now, fx);
         }
         taken.extend(self.prepared_token(account));
-        self.bar_moves(account, reason, now, fx);
+        self.bar_moves(account, below, reason, now, fx);
         let tickets = self.bar_ticket(account, why, now, fx);
         let servers = self.end_below(account, below, reason, taken, now, fx);
         EndReport { servers, refused: line.len() + tickets }

@@ -327,6 +327,7 @@ impl Model {
         assert!(self.moving.values().all(|deadline| *deadline > now.mono), "a move without an answer");
         assert!(self.moving.keys().all(|slot| self.live.contains_key(slot)), "moves who has left");
         assert_eq!(self.bench.gate.moves.len(), self.moving.len());
+        assert!(self.bench.gate.moves.promised().all(|slot| self.live.contains_key(slot)), "awaits who left");
         let tokens: BTreeSet<_> = self.waiting.values().map(|(n, _)| n).collect();
         assert_eq!(tokens.len(), self.waiting.len(), "two clients wait with one token");
         assert_eq!(self.bench.gate.occupancy().parked as usize, self.waiting.len());

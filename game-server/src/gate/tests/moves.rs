@@ -14,8 +14,10 @@ fn asked(out: &[Effect]) -> Vec<Move> {
     out.iter().filter_map(asked).collect()
 }
 
+type Answers = Vec<(SlotId, Result<(), Code>)>;
+
 /// What the game heard.
-fn moved(out: &[Effect]) -> Vec<(SlotId, Result<(), Code>)> {
+fn moved(out: &[Effect]) -> Answers {
     let moved = |effect: &Effect| match effect {
         Effect::Moved { slot, answer } => Some((*slot, *answer)),
         _ => None,
@@ -90,7 +92,7 @@ fn few_are_asked_at_a_time_and_the_others_have_their_turn() {
 
 #[test]
 fn an_end_says_what_the_answer_would_have_said() {
-    for (reason, answer) in [(Code::Moved, Ok(())), (Code::Superseded, Err(Code::Superseded))] {
+    for (reason, answer) in [(Code::Moved, Ok(())), (Code::Kicked, Err(Code::Kicked))] {
         let mut bench = Bench::new(9);
         let (_, slot) = bench.enter(1, 1);
         bench.move_off(slot, b"hat");
@@ -100,6 +102,70 @@ fn an_end_says_what_the_answer_would_have_said() {
         assert_eq!(moved(&bench.move_off(slot, b"")), [(slot, Err(reason))], "it ends");
         assert!(asked(&bench.pass(ms(500))).is_empty());
     }
+}
+
+impl Bench {
+    /// The newest place of the player is another, says a hub that knows of no move. Gives what the session was told.
+    fn supersede(&mut self) -> (Answers, Vec<Code>) {
+        let reason = Code::Superseded;
+        let end = End { player: player(1), below: fence(5), hashes: vec![], reason, save_within_ms: 4_000 };
+        let out = self.order(Order::End(end));
+        let kicked = out.iter().filter_map(|effect| match effect {
+            Effect::Kick { reason, .. } => Some(*reason),
+            _ => None,
+        });
+        (moved(&out), kicked.collect())
+    }
+}
+
+/// The place that was got for it is nobody's: the hub that knew its token is no more.
+#[test]
+fn a_move_that_its_hub_did_not_survive_ends_the_session_as_one_that_comes_back() {
+    let mut bench = Bench::new(9);
+    let (_, slot) = bench.enter(1, 1);
+    bench.move_off(slot, b"hat");
+    assert_eq!(bench.supersede(), (vec![(slot, Ok(()))], vec![Code::Moved]));
+
+    // The yes had come, and the end was lost with the hub.
+    let mut bench = Bench::new(9);
+    let (_, slot) = bench.enter(1, 1);
+    let asked = asked(&bench.move_off(slot, b"hat"));
+    bench.answer_move(&asked[0], None);
+    bench.pass(just_under(limits::TOKEN_LIFE));
+    assert_eq!(bench.supersede(), (vec![], vec![Code::Moved]));
+    bench.handle(Input::Leave(slot));
+    assert_eq!(bench.gate.moves.promised().count(), 0);
+}
+
+#[test]
+fn a_session_that_does_not_move_is_told_of_the_newer_login() {
+    let superseded = vec![Code::Superseded];
+    // It asked for nothing; it was refused; the place that was promised is long over; it had no turn to ask.
+    let mut bench = Bench::new(100);
+    bench.enter(1, 1);
+    assert_eq!(bench.supersede(), (vec![], superseded.clone()));
+
+    let mut bench = Bench::new(9);
+    let (_, slot) = bench.enter(1, 1);
+    let refused = asked(&bench.move_off(slot, b"hat"));
+    bench.answer_move(&refused[0], Some(Code::Superseded));
+    assert_eq!(bench.supersede(), (vec![], superseded.clone()));
+
+    let mut bench = Bench::new(9);
+    let (_, slot) = bench.enter(1, 1);
+    let promised = asked(&bench.move_off(slot, b"hat"));
+    bench.answer_move(&promised[0], None);
+    bench.pass(limits::TOKEN_LIFE);
+    assert_eq!(bench.supersede(), (vec![], superseded.clone()));
+
+    let mut bench = Bench::new(100);
+    for n in 2..=33 {
+        let (_, slot) = bench.enter(n, n.into());
+        bench.move_off(slot, b"");
+    }
+    let (_, slot) = bench.enter(1, 1);
+    assert!(asked(&bench.move_off(slot, b"hat")).is_empty(), "it waits for its turn");
+    assert_eq!(bench.supersede(), (vec![(slot, Err(Code::Superseded))], superseded));
 }
 
 #[test]

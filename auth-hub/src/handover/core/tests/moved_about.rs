@@ -1,7 +1,7 @@
 //! Players that move while something else is about them: a login, the queue, and an operator's end.
 
 use shared_msgs::codes::Code;
-use shared_msgs::messages::ServerMessage;
+use shared_msgs::messages::{Order, ServerMessage};
 use shared_msgs::moves::{Luggage, MoveTarget};
 
 use super::moves::{HAT, to};
@@ -21,6 +21,37 @@ fn a_session_that_a_login_replaced_first_does_not_move() {
     assert_eq!(rig.move_answers("a"), [Some(Code::Superseded)]);
     assert_eq!(rig.grants("c").len(), 0);
     assert!(rig.ends("a").iter().all(|(_, end)| end.reason == Code::Superseded));
+}
+
+/// A server that hears of the end first takes it for its move's, and tells the client to come back.
+#[test]
+fn a_server_hears_that_its_move_is_outrun_before_the_end_whatever_the_move_waits_for() {
+    for waits_for_store in [false, true] {
+        let mut rig = Rig::with(&[("a", 10), ("b", 10), ("c", 10)]);
+        let hash = rig.play(1, "a");
+        rig.peer("b").is_silent = true;
+        let login = rig.ask_for(1, Some("b"));
+        rig.store_answers = !waits_for_store;
+        rig.move_off("a", hash, to("c"));
+        rig.run(100);
+        assert!(rig.move_answers("a").is_empty() && rig.waits(login));
+        rig.peer("b").is_silent = false;
+        rig.run(1_000);
+        assert_eq!(rig.placed(login), "b");
+        let of_a = rig.sent.iter().filter(|(_, server, ..)| server.as_str() == "a");
+        let told = of_a.filter_map(|(.., order)| match order {
+            Order::MoveAnswer(answer) => answer.code,
+            Order::End(end) => Some(end.reason),
+            _ => None,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [Code::Superseded; 2], "an answer and an end");
+        let first = rig.sent.iter().find(|(.., order)| matches!(order, Order::MoveAnswer(_) | Order::End(_)));
+        assert!(matches!(first, Some((.., Order::MoveAnswer(_)))), "{waits_for_store}");
+        rig.store_answers = true;
+        rig.run(5_000);
+        assert_eq!((rig.grants("c").len(), rig.move_answers("a").len()), (0, 1));
+        rig.assert_quiet();
+    }
 }
 
 #[test]
