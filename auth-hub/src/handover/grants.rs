@@ -6,10 +6,16 @@ use std::time::Duration;
 use shared_msgs::clock::Mono;
 use shared_msgs::ids::{BootId, Fence, PlayerId, ServerId, TokenHash};
 use shared_msgs::limits;
+use shared_msgs::link::OUTBOX_BYTES_MAX;
 use shared_msgs::messages::Grant;
 
 use crate::accounts::AccountRow;
 use crate::fleet::{BACKLOG_GRANTS, Pressure};
+
+/// Luggage in grants on their way, to all servers together. Each is sent five times within the ten seconds after which a link that does not
+/// move is given up; the rest of the outbox is for what the other servers are told.
+pub(crate) const LUGGAGE_ON_ITS_WAY_MAX: usize = 1 << 20;
+const _: () = assert!(6 * LUGGAGE_ON_ITS_WAY_MAX <= OUTBOX_BYTES_MAX);
 
 /// The doubling pause between re-sends.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +72,9 @@ pub(crate) struct Ledger {
     by_account: BTreeMap<AccountRow, BTreeSet<TokenHash>>,
     /// Servers whose backlog was too long and is no more.
     eased: BTreeSet<ServerId>,
+    luggage_bytes: usize,
+    /// Whether half of the luggage that may be on its way has been taken.
+    is_lightened: bool,
 }
 
 impl Ledger {
@@ -75,6 +84,7 @@ impl Ledger {
 
     pub(crate) fn insert(&mut self, open: OpenGrant) {
         let hash = open.grant.hash;
+        self.luggage_bytes += open.grant.luggage.len();
         let backlog = self.by_server.entry(open.server.clone()).or_default();
         backlog.hashes.insert(hash);
         backlog.weigh();
@@ -92,6 +102,10 @@ impl Ledger {
 
     pub(crate) fn remove(&mut self, hash: &TokenHash) -> Option<OpenGrant> {
         let open = self.by_hash.remove(hash)?;
+        let before = self.luggage_bytes;
+        self.luggage_bytes -= open.grant.luggage.len();
+        self.is_lightened |=
+            [before, self.luggage_bytes].map(|n| n > LUGGAGE_ON_ITS_WAY_MAX / 2) == [true, false];
         if let Some(backlog) = self.by_server.get_mut(&open.server) {
             backlog.hashes.remove(hash);
             let before = backlog.pressure;
@@ -110,6 +124,23 @@ impl Ledger {
             }
         }
         Some(open)
+    }
+
+    /// Whether so much more luggage may go on its way. What is alone always may.
+    pub(crate) fn has_room_for_luggage(&self, bytes: usize) -> bool {
+        self.luggage_bytes == 0 || self.luggage_bytes + bytes <= LUGGAGE_ON_ITS_WAY_MAX
+    }
+
+    /// Whether half of the luggage was taken since this was last asked.
+    pub(crate) fn take_lightened(&mut self) -> bool {
+        std::mem::take(&mut self.is_lightened)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn luggage_bytes(&self) -> usize {
+        let counted: usize = self.by_hash.values().map(|open| open.grant.luggage.len()).sum();
+        assert_eq!(self.luggage_bytes, counted);
+        self.luggage_bytes
     }
 
     /// Slots of a server promised and not yet in its occupancy.

@@ -41,6 +41,9 @@ pub const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
 /// Longest keep-alive that MQTT can express.
 pub const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
 
+/// Bytes that may wait unsent, unless the configuration says otherwise.
+pub const OUTBOX_BYTES_MAX: usize = 8 << 20;
+
 /// How to reach the brokers, and how much may wait for them.
 #[derive(Clone)]
 pub struct LinkConfig {
@@ -83,7 +86,7 @@ impl LinkConfig {
             keep_alive: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             outbox_messages_max: 8192,
-            outbox_bytes_max: 8 << 20,
+            outbox_bytes_max: OUTBOX_BYTES_MAX,
             events_max: 256,
         }
     }

@@ -6,12 +6,13 @@
 //! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot, `slots` for whom one is kept and `turns`
 //! whose turn has come; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one
 //! session per account; `wishes` and `orders` do what operators ask; `pressed` has requests wait for overloaded servers; `sticky` knows where
-//! players were; `duplicate` refuses second logins; `moves`, `prepared` and `outrun` are about players that a game
+//! players were; `duplicate` refuses second logins; `moves`, `known`, `prepared` and `outrun` are about players that a game
 //! server moves.
 
 mod clients;
 mod duplicate;
 mod hear;
+mod known;
 mod moves;
 mod orders;
 mod outrun;
@@ -169,7 +170,7 @@ pub struct Core {
     /// Set when the link first comes up.
     cold_until: Option<Mono>,
     queue: Tickets,
-    moves: moves::Moves,
+    moves: known::Moves,
     timers: Timers<Alarm>,
 }
 
@@ -206,7 +207,7 @@ impl Core {
             asked: 0,
             cold_until: None,
             queue: Tickets::new(settings.queue),
-            moves: moves::Moves::default(),
+            moves: known::Moves::default(),
             timers,
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! A request goes: the session must live on the server that asks → the store says what the player is called and whether it may play →
 //! its account's line → a place, as for any handover → the server that asked hears yes, and then of the older session's end.
-//! `prepared` keeps the place for the client. Invariants: a request is answered the same however often it comes; only a session that
+//! `prepared` keeps the place for the client, `known` the counts. Invariants: a request is answered the same however often it comes; only a session that
 //! the asking server hosts, the account's newest, moves; without a place it is not touched; luggage in all is bounded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shared_msgs::clock::{Mono, Now};
@@ -16,6 +16,7 @@ use shared_msgs::moves::{Luggage, Move, MoveAnswer, MoveTarget};
 use shared_msgs::{limited, limits};
 use tracing::info;
 
+use super::known::{Known, LookingUp};
 use super::prepared::Prepared;
 use super::{Alarm, Core, Effect, Handover, RUNNING_MAX, Stage};
 use crate::accounts::{AccountRow, PlayerRow};
@@ -23,11 +24,6 @@ use crate::fleet::Sender;
 use crate::handover::ends::EndKey;
 use crate::handover::journal::step;
 use crate::handover::{HandoverRequest, NoPlace, Placed};
-
-/// Requests that are known, answered ones included; one more is refused.
-const KNOWN_MAX: usize = 65_536;
-/// How long an answer is remembered at least: servers give a move up before.
-const ANSWER_LIFE: Duration = limits::LOGIN_DEADLINE.saturating_mul(2);
 
 /// Names a move.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,37 +64,6 @@ pub(super) struct Carried {
     pub(super) refusal: Option<Code>,
 }
 
-#[derive(Debug)]
-pub(super) enum Known {
-    LookingUp { asked: Box<Move>, account: AccountRow, deadline: Mono },
-    Running,
-    Answered { code: Option<Code>, until: Mono },
-}
-
-/// All that is known of moves.
-#[derive(Debug, Default)]
-pub(super) struct Moves {
-    pub(super) known: BTreeMap<MoveKey, Known>,
-    pub(super) prepared: BTreeMap<AccountRow, Prepared>,
-}
-
-impl Moves {
-    fn looking_up(&self) -> impl Iterator<Item = &Move> {
-        self.known.values().filter_map(|known| match known {
-            Known::LookingUp { asked, .. } => Some(&**asked),
-            Known::Running | Known::Answered { .. } => None,
-        })
-    }
-
-    pub(super) fn prune(&mut self, now: Now) {
-        self.known.retain(|_, known| match known {
-            Known::LookingUp { deadline, .. } => now.mono < *deadline + ANSWER_LIFE,
-            Known::Running => true,
-            Known::Answered { until, .. } => now.mono < *until,
-        });
-    }
-}
-
 /// As the game's protocol names it.
 fn code_of(why: NoPlace) -> Code {
     match why {
@@ -124,11 +89,9 @@ impl Core {
     pub(super) fn on_move(&mut self, from: &Sender, asked: &Move, now: Now, fx: &mut Vec<Effect>) {
         let (boot, request) = (asked.stamp.boot, asked.request);
         let key = MoveKey { server: from.server.clone(), boot, request };
-        match self.moves.known.get(&key) {
-            Some(Known::Answered { code, .. }) => {
-                return Self::send_move_answer(&key, asked.player, *code, fx);
-            }
-            Some(Known::LookingUp { .. } | Known::Running) => return,
+        match self.moves.get(&key) {
+            Some(Known::Answered(code)) => return Self::send_move_answer(&key, asked.player, code, fx),
+            Some(Known::UnderWay) => return,
             None => {}
         }
         if !self.hosts(&key, asked.player, asked.fence) {
@@ -143,9 +106,6 @@ impl Core {
             return;
         };
         info!(target: "handover", server_id = %key.server, player_id = %asked.player, request, luggage_bytes = asked.luggage.len(), "move.asked");
-        if self.moves.known.len() >= KNOWN_MAX {
-            return Self::send_move_answer(&key, asked.player, Some(Code::HubBusy), fx);
-        }
         if let Some(floor) = self.floors.get(account).filter(|floor| asked.fence < floor.below) {
             // The session's end is on its way.
             return self.answer_move(&key, asked.player, Some(floor.reason), now, fx);
@@ -153,15 +113,15 @@ impl Core {
         if asked.target == MoveTarget::Server(key.server.clone()) {
             return self.answer_move(&key, asked.player, Some(Code::ServerUnknown), now, fx);
         }
-        let under_way = self.running.len() + self.moves.looking_up().count() + self.moves.prepared.len();
-        let bytes = self.luggage_bytes() + asked.luggage.len();
-        if under_way >= RUNNING_MAX || bytes > limits::LUGGAGE_BYTES_TOTAL_MAX {
+        let under_way = self.running.len() + self.moves.looking_up().len() + self.moves.prepared.len();
+        let bytes = self.moves.luggage_bytes() + asked.luggage.len();
+        let has_room = under_way < RUNNING_MAX && bytes <= limits::LUGGAGE_BYTES_TOTAL_MAX;
+        if !has_room || !self.moves.has_room(&key.server) {
             return self.answer_move(&key, asked.player, Some(Code::HubBusy), now, fx);
         }
         let within = Duration::from_millis(asked.within_ms.into()).min(limits::LOGIN_DEADLINE);
-        let looking_up =
-            Known::LookingUp { asked: Box::new(asked.clone()), account, deadline: now.mono + within };
-        self.moves.known.insert(key.clone(), looking_up);
+        let asked = Box::new(asked.clone());
+        self.moves.begin(key.clone(), LookingUp { asked, account, deadline: now.mono + within });
         fx.push(Effect::FindMover { mover: key, account });
     }
 
@@ -172,26 +132,18 @@ impl Core {
         entries.any(|entry| entry.kind == EntryKind::Live && entry.fence == fence)
     }
 
-    /// Of all moves that are not over.
-    pub(super) fn luggage_bytes(&self) -> usize {
-        let running = self.running.values().filter_map(|handover| handover.carries.as_deref());
-        let prepared = self.moves.prepared.values().map(|prepared| &prepared.carried);
-        let carried = running.chain(prepared).map(|carried| carried.luggage.len());
-        carried.chain(self.moves.looking_up().map(|asked| asked.luggage.len())).sum()
-    }
-
     /// The store's answer to [`Effect::FindMover`].
     pub(super) fn on_mover(&mut self, key: MoveKey, found: Option<Mover>, now: Now, fx: &mut Vec<Effect>) {
-        let Some(known) = self.moves.known.get_mut(&key) else { return };
-        let Known::LookingUp { .. } = known else { return };
-        let Known::LookingUp { asked, account, deadline } = std::mem::replace(known, Known::Running) else {
-            return;
-        };
+        let Some(LookingUp { asked, account, deadline }) = self.moves.looked_up(&key) else { return };
         let Move { player, fence, target, luggage, .. } = *asked;
-        let mover = match found {
-            Some(mover) if mover.may_play => mover,
-            Some(_) => return self.answer_move(&key, player, Some(Code::Banned), now, fx),
-            None => return self.answer_move(&key, player, Some(Code::HubBusy), now, fx),
+        let refusal = match &found {
+            Some(mover) if mover.may_play => None,
+            Some(_) => Some(Code::Banned),
+            None => Some(Code::HubBusy),
+        };
+        let Some(mover) = found.filter(|_| refusal.is_none()) else {
+            self.moves.over(&key.server, luggage.len());
+            return self.answer_move(&key, player, refusal, now, fx);
         };
         self.learn(mover.players);
         let (server, regions) = match target {
@@ -260,7 +212,7 @@ impl Core {
     }
 
     /// What needs no new place: a client whose place is prepared, and a move whose session is not the account's newest any more. True
-    /// when that was the end of it.
+    /// when that was the end of it, or a move must wait with its luggage.
     pub(super) fn ends_without_placing(&mut self, id: HandoverId, now: Now, fx: &mut Vec<Effect>) -> bool {
         let Some(handover) = self.running.get(&id) else { return true };
         let Some(carried) = &handover.carries else {
@@ -281,7 +233,7 @@ impl Core {
         let is_over = self.ends.is_over(&(key.server.clone(), *player), key.boot, *fence);
         let has_left = !carried.is_told && (is_over || !self.hosts(key, *player, *fence));
         if !has_left && newest.is_none_or(|newest| newest <= carried.fence) {
-            return false;
+            return self.waits_with_luggage(id, now);
         }
         self.refuse_as_superseded(id, now, fx);
         true
@@ -322,7 +274,7 @@ impl Core {
                 self.forget_ticket(request.account, now, fx);
                 self.keep_prepared(Prepared::new(request, placed, &attempt, *carried), now);
             }
-            (Ok(_), _) => {}
+            (Ok(_), _) => self.moves.over(&carried.key.server, carried.luggage.len()),
             (Err(why), _) => self.end_move(id, &carried, code_of(why), now, fx),
         }
     }
@@ -332,12 +284,14 @@ impl Core {
         if carried.is_told {
             return self.lose(id, carried, code, now);
         }
+        self.moves.over(&carried.key.server, carried.luggage.len());
         self.answer_move(&carried.key, carried.player, Some(code), now, fx);
     }
 
     /// The player has left for a place that is no more. Its next handover finds another, without the luggage.
     pub(super) fn lose(&mut self, id: HandoverId, carried: &Carried, code: Code, now: Now) {
         let Carried { key: MoveKey { server, request, .. }, player, luggage, .. } = carried;
+        self.moves.over(server, luggage.len());
         step!(warn, self, now, id, Some(server), Some(code.as_str()), "move.lost", player_id = %player, request, luggage_bytes = luggage.len());
     }
 
@@ -351,8 +305,7 @@ impl Core {
     ) {
         let answer = code.map_or("yes", Code::as_str);
         info!(target: "handover", server_id = %key.server, player_id = %player, request = key.request, answer, "move.answered");
-        let answered = Known::Answered { code, until: now.mono + ANSWER_LIFE };
-        self.moves.known.insert(key.clone(), answered);
+        self.moves.answered(key, code, now.mono);
         Self::send_move_answer(key, player, code, fx);
     }
 

@@ -6,7 +6,6 @@ use shared_msgs::clock::Now;
 use shared_msgs::codes::Code;
 use shared_msgs::ids::{Fence, HandoverId};
 
-use super::moves::Known;
 use super::{Core, Effect};
 use crate::accounts::AccountRow;
 use crate::handover::NoPlace;
@@ -48,15 +47,15 @@ impl Core {
         now: Now,
         fx: &mut Vec<Effect>,
     ) {
-        let known = self.moves.known.iter();
-        let waiting = known.filter_map(|(key, known)| match known {
-            Known::LookingUp { asked, account: of, .. } if *of == account && asked.fence < below => {
-                Some((key.clone(), asked.player))
-            }
-            _ => None,
-        });
-        for (key, player) in waiting.collect::<Vec<_>>() {
-            self.answer_move(&key, player, Some(code), now, fx);
+        let of_account = self
+            .moves
+            .looking_up()
+            .iter()
+            .filter(|(_, looking_up)| looking_up.account == account && looking_up.asked.fence < below);
+        for key in of_account.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            let Some(looking_up) = self.moves.looked_up(&key) else { continue };
+            self.moves.over(&key.server, looking_up.asked.luggage.len());
+            self.answer_move(&key, looking_up.asked.player, Some(code), now, fx);
         }
     }
 }

@@ -56,7 +56,9 @@ impl Core {
     pub(super) fn keep_prepared(&mut self, prepared: Prepared, now: Now) {
         let account = prepared.request.account;
         self.timers.set(Alarm::Prepared(account), prepared.until.max(now.mono + Duration::from_millis(1)));
-        self.moves.prepared.insert(account, prepared);
+        if let Some(older) = self.moves.prepared.insert(account, prepared) {
+            self.lose(older.placed.handover, &older.carried, Code::Superseded, now);
+        }
     }
 
     fn remove_prepared(&mut self, account: AccountRow) -> Option<Prepared> {
@@ -80,6 +82,8 @@ impl Core {
         if is_good && now.mono < prepared.until {
             let (of, at) = (prepared.placed.handover, &prepared.placed.server);
             step!(info, self, now, of, Some(at), None, "move.taken");
+            let Carried { key, luggage, .. } = &prepared.carried;
+            self.moves.over(&key.server, luggage.len());
             return Some(prepared.placed);
         }
         self.cancel_prepared(&prepared, now, fx);

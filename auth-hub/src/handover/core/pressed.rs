@@ -1,4 +1,5 @@
-//! Requests for which only overloaded servers would do: they wait here instead of being refused, the first one first.
+//! Requests for which only overloaded servers would do, and moves whose luggage must wait until other luggage has arrived: they wait here
+//! instead of being refused, the first one first.
 //!
 //! Owns who waits. Knows from the ledger and the fleet who is overloaded. Invariants: who waits is counted among the running handovers
 //! and answered by its deadline; a server that eases takes the oldest that may go there until it is overloaded again.
@@ -35,8 +36,39 @@ impl Core {
         }
     }
 
+    /// A move whose luggage has no room on the link waits, so that what others are told does not wait behind it. True when it must.
+    pub(super) fn waits_with_luggage(&mut self, id: HandoverId, now: Now) -> bool {
+        let has_room = self.has_room_for_luggage(id);
+        if !has_room {
+            self.wait_for_ease(id, now);
+        }
+        !has_room
+    }
+
+    fn has_room_for_luggage(&self, id: HandoverId) -> bool {
+        let carried = self.running.get(&id).and_then(|handover| handover.carries.as_ref());
+        let bytes = carried.map_or(0, |carried| carried.luggage.len());
+        bytes == 0 || self.ledger.has_room_for_luggage(bytes)
+    }
+
+    /// Luggage has arrived: those that wait with theirs go, the oldest first, while there is room.
+    fn serve_laden(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        if !self.ledger.take_lightened() {
+            return;
+        }
+        let is_laden =
+            |id: &HandoverId| self.running.get(id).is_some_and(|handover| handover.carries.is_some());
+        for id in self.pressed.values().copied().filter(is_laden).collect::<Vec<_>>() {
+            if !self.has_room_for_luggage(id) {
+                return;
+            }
+            self.place(id, now, fx);
+        }
+    }
+
     /// Servers that were overloaded by what they had not answered take those who wait, oldest first, until they are so again.
     pub(super) fn serve_pressed(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        self.serve_laden(now, fx);
         for server in self.ledger.take_eased() {
             let waiting: Vec<_> = self.pressed.values().copied().collect();
             for id in waiting {

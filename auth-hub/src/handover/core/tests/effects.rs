@@ -1,5 +1,7 @@
 //! What the rig holds of every order, and what its store says of who moves.
 
+use std::collections::BTreeMap;
+
 use shared_msgs::limits;
 use shared_msgs::messages::Order;
 
@@ -16,6 +18,25 @@ impl Rig {
         let found = Mover { name: "Ann".into(), may_play, players };
         let found = self.store_works.then_some(found);
         self.fly(Packet::Stored(Input::Mover { mover, found }));
+    }
+
+    /// What is counted of moves, against what there is.
+    pub(super) fn check_moves(&self) {
+        let (core, moves) = (&self.core, &self.core.moves);
+        if moves.is_untouched() {
+            return;
+        }
+        let running = core.running.values().filter_map(|handover| handover.carries.as_deref());
+        let carried = running.chain(moves.prepared.values().map(|prepared| &prepared.carried));
+        let carried = carried.map(|carried| (&carried.key.server, carried.luggage.len()));
+        let looking_up = moves.looking_up().iter().map(|(key, l)| (&key.server, l.asked.luggage.len()));
+        let (mut under_way, mut bytes) = (BTreeMap::<_, usize>::new(), 0);
+        for (server, luggage) in carried.chain(looking_up) {
+            *under_way.entry(server.clone()).or_default() += 1;
+            bytes += luggage;
+        }
+        assert_eq!((moves.under_way(), moves.luggage_bytes()), (under_way, bytes), "counts of moves");
+        core.ledger.luggage_bytes();
     }
 
     /// A grant goes first only to a server whose probe came back within a lease, and with a fence that was stored.

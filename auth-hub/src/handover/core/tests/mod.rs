@@ -9,6 +9,7 @@ mod effects;
 mod faults;
 mod fencing;
 mod look;
+mod many_moves;
 mod moved_about;
 mod moves;
 mod orders;

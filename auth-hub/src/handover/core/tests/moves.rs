@@ -327,7 +327,7 @@ fn nobody_comes_and_the_slot_is_freed_in_time() {
     assert!(rig.fetch(None).1.is_empty());
     rig.run(70_000);
     rig.assert_quiet();
-    assert_eq!(rig.core.luggage_bytes(), 0);
+    assert_eq!(rig.core.moves.luggage_bytes(), 0);
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn luggage_in_all_is_bounded_and_what_is_over_is_counted_no_more() {
     rig.run(0);
     assert_eq!(rig.move_answers("a"), [Some(Code::HubBusy)]);
     rig.run(65_000);
-    assert_eq!(rig.core.luggage_bytes(), 0);
+    assert_eq!(rig.core.moves.luggage_bytes(), 0);
     rig.from("a", [last]);
     rig.run(200);
     assert_eq!(rig.move_answers("a").last(), Some(&None));

@@ -219,6 +219,7 @@ impl Rig {
             self.note_echo(from, message);
         }
         let effects = self.core.handle(input, self.now);
+        self.check_moves();
         self.carry_out(effects);
     }
 
@@ -359,6 +360,7 @@ impl Rig {
     fn tick(&mut self) {
         self.ticks += 1;
         let effects = self.core.tick(self.now);
+        self.check_moves();
         assert!(self.core.next_deadline() > self.now.mono, "a tick made no progress: the desk would spin");
         self.carry_out(effects);
     }
