@@ -303,7 +303,18 @@ impl Fleet {
         view.map(ServerView::revoke).is_some()
     }
 
-    fn probe(&mut self, server: &ServerId, now: Now, orders: &mut Vec<Addressed>) {
+    /// The number of the newest probe.
+    pub(crate) fn probes_sent(&self) -> u64 {
+        self.probes_sent
+    }
+
+    /// The newest of our probes that the server had heard when it sent this.
+    pub(crate) fn echoed(&self, status: &Status) -> Option<u64> {
+        status.echoes.iter().find(|echo| echo.hub == self.hub).map(|echo| echo.n)
+    }
+
+    /// Sends a server a probe out of turn: its echo proves that it was sent after all that the server was told before.
+    pub(crate) fn probe(&mut self, server: &ServerId, now: Now, orders: &mut Vec<Addressed>) {
         let Some(view) = self.servers.get_mut(server) else { return };
         self.probes_sent += 1;
         view.on_probe_sent(self.probes_sent, now);

@@ -83,7 +83,7 @@ impl Core {
         }
         self.on_news(news, now, fx);
         if let ServerMessage::Status(status) = message {
-            self.on_state(&from.server, status.stamp.boot, status.state, now, fx);
+            self.on_state(&from.server, status, now, fx);
         }
     }
 

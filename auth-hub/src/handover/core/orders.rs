@@ -1,7 +1,8 @@
 //! Orders that stand until a server has followed them: a drain, its undoing, words to the players.
 //!
 //! Invariants: nobody is placed on a server from the moment its drain is ordered until it has been taken back and the server says that it
-//! takes players again; a drain is said again to every boot and on every connection; what is not followed is said again, ever more rarely.
+//! takes players again; a drain is said again to every boot and on every connection; what is not followed is said again, ever more rarely;
+//! an undrain is dropped only for a status that was sent after it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use shared_msgs::clock::{Mono, Now, UnixMs};
 use shared_msgs::ids::{BootId, ServerId};
 use shared_msgs::limits;
-use shared_msgs::messages::{Order, ServerState};
+use shared_msgs::messages::{Order, ServerState, Status};
 use tracing::info;
 
 use super::{Alarm, Core, Effect};
@@ -22,8 +23,8 @@ use crate::handover::operations::OperationError;
 const WISHES_MAX: usize = 4_096;
 /// Notices that some server has not answered, counted for each server.
 const NOTICES_MAX: usize = 4_096;
-/// How long a server is asked to take players again: one that stops does not.
-const UNDRAIN_LIFE: Duration = limits::NOTICE_LIFE;
+/// How often a server hears that it is to take players again and does not: one that stops does not. About half a minute.
+const UNDRAINS_IGNORED_MAX: u8 = 10;
 /// A server that drained before it was told may not have heard the limit: its state says nothing of it.
 const SENDS_TO_DRAINING: u8 = 3;
 
@@ -31,7 +32,7 @@ const SENDS_TO_DRAINING: u8 = 3;
 #[derive(Debug)]
 enum Wish {
     Drain(Drain),
-    Undrain { give_up: Mono, resend: Resend },
+    Undrain(Undrain),
 }
 
 #[derive(Debug)]
@@ -42,6 +43,16 @@ struct Drain {
     told: Option<(BootId, u8)>,
     tell: u8,
     followed_by: Option<BootId>,
+}
+
+#[derive(Debug)]
+struct Undrain {
+    /// The newest probe that was sent before: a status that echoes a later one was sent behind every drain that the server was ever told.
+    after_probe: u64,
+    /// The same of the newest time it was said, until a later status says that it drains all the same.
+    said_after: Option<u64>,
+    ignored: u8,
+    resend: Resend,
 }
 
 impl Drain {
@@ -71,7 +82,7 @@ impl Standing {
     pub(super) fn drain_of(&self, server: &ServerId) -> (bool, Option<UnixMs>) {
         match self.wishes.get(server) {
             Some(Wish::Drain(drain)) => (true, drain.limit.map(|(_, unix)| unix)),
-            Some(Wish::Undrain { .. }) | None => (false, None),
+            Some(Wish::Undrain(_)) | None => (false, None),
         }
     }
 }
@@ -95,7 +106,7 @@ impl Core {
         let was_draining = view.is_some_and(|view| view.state == ServerState::Draining);
         let before = match self.standing.wishes.get(server) {
             Some(Wish::Drain(drain)) => drain.limit,
-            Some(Wish::Undrain { .. }) | None => None,
+            Some(Wish::Undrain(_)) | None => None,
         };
         // A server keeps to the earlier of two limits.
         let limit =
@@ -128,8 +139,9 @@ impl Core {
             None | Some(_) => Ok(()),
         };
         if answer.is_ok() {
-            let wish = Wish::Undrain { give_up: now.mono + UNDRAIN_LIFE, resend: Resend::new() };
-            self.standing.wishes.insert(server.clone(), wish);
+            let after_probe = self.fleet.probes_sent();
+            let undrain = Undrain { after_probe, said_after: None, ignored: 0, resend: Resend::new() };
+            self.standing.wishes.insert(server.clone(), Wish::Undrain(undrain));
             self.fleet.hold_back(server, false);
             self.send_wish(server, now, &mut fx);
         }
@@ -199,34 +211,32 @@ impl Core {
                 drain.told = Some((boot, times.saturating_add(1)));
                 (Order::Drain { within_ms: drain.within_ms(now.mono) }, &mut drain.resend)
             }
-            Wish::Undrain { give_up, .. } if now.mono >= *give_up => {
-                self.standing.wishes.remove(server);
-                return self.timers.cancel(&alarm);
+            Wish::Undrain(undrain) => {
+                undrain.said_after = Some(self.fleet.probes_sent());
+                (Order::Undrain, &mut undrain.resend)
             }
-            Wish::Undrain { resend, .. } => (Order::Undrain, resend),
         };
         self.timers.set(alarm, resend.after(now.mono));
         if let Order::Drain { within_ms } = order {
             info!(target: "handover", server_id = %server, within_ms, "drain.sent");
-        } else {
-            info!(target: "handover", server_id = %server, "undrain.sent");
+            return Self::send(server, boot, order, fx);
         }
+        info!(target: "handover", server_id = %server, "undrain.sent");
         Self::send(server, boot, order, fx);
+        // Else the proof that it was followed would wait for a beat, and the order be said again meanwhile.
+        let mut probe = Vec::new();
+        self.fleet.probe(server, now, &mut probe);
+        fx.extend(probe.into_iter().map(Effect::Send));
     }
 
-    /// What a status says of the drain that stands.
-    pub(super) fn on_state(
-        &mut self,
-        server: &ServerId,
-        boot: BootId,
-        state: ServerState,
-        now: Now,
-        fx: &mut Vec<Effect>,
-    ) {
+    /// What a status says of the drain that stands, or of its undoing.
+    pub(super) fn on_state(&mut self, server: &ServerId, status: &Status, now: Now, fx: &mut Vec<Effect>) {
+        let boot = status.stamp.boot;
         if self.fleet.get(server).is_none_or(|view| view.boot != boot) {
             return;
         }
-        let is_draining = state == ServerState::Draining;
+        let is_draining = status.state == ServerState::Draining;
+        let echoed = self.fleet.echoed(status);
         match self.standing.wishes.get_mut(server) {
             Some(Wish::Drain(drain)) => {
                 let is_told = drain.told.is_some_and(|(told, times)| told == boot && times >= drain.tell);
@@ -237,11 +247,16 @@ impl Core {
                     self.send_wish(server, now, fx);
                 }
             }
-            Some(Wish::Undrain { .. }) if !is_draining => {
-                self.standing.wishes.remove(server);
-                self.timers.cancel(&Alarm::Wish(server.clone()));
+            // One that may have been sent before the server heard of the drain says nothing of its undoing.
+            Some(Wish::Undrain(undrain)) if echoed > Some(undrain.after_probe) => {
+                undrain.ignored +=
+                    u8::from(undrain.said_after.take_if(|said| echoed > Some(*said)).is_some());
+                if !is_draining || undrain.ignored >= UNDRAINS_IGNORED_MAX {
+                    self.standing.wishes.remove(server);
+                    self.timers.cancel(&Alarm::Wish(server.clone()));
+                }
             }
-            Some(Wish::Undrain { .. }) | None => {}
+            Some(Wish::Undrain(_)) | None => {}
         }
     }
 

@@ -141,6 +141,67 @@ fn an_undrain_is_said_until_it_is_followed_and_given_up_for_a_server_that_stops(
     assert_eq!(rig.report("a").0, "online");
 }
 
+fn without_undrains(packet: &Packet) -> Vec<u64> {
+    match packet {
+        Packet::ToServer(order) if order.order == Order::Undrain => vec![],
+        _ => vec![0],
+    }
+}
+
+#[test]
+fn a_word_from_before_the_drain_does_not_pass_for_its_undoing() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    let before = rig.peer("a").status();
+    rig.drain("a", None).unwrap();
+    rig.run(100);
+    rig.wire = Box::new(without_undrains);
+    rig.undrain("a").unwrap();
+    rig.from("a", [before]);
+    rig.run(100);
+    rig.mend();
+    rig.run(1_000);
+    assert_eq!((rig.peer("a").undrains, rig.report("a").0), (1, "online"));
+    rig.run(10_000);
+    assert_eq!(rig.count("a", |order| *order == Order::Undrain), 2, "followed, and said no more");
+}
+
+#[test]
+fn an_undrain_that_is_followed_at_once_is_said_once() {
+    let mut rig = Rig::with(&[("a", 10)]);
+    rig.drain("a", None).unwrap();
+    rig.run(100);
+    rig.undrain("a").unwrap();
+    rig.run(10_000);
+    assert_eq!((rig.peer("a").undrains, rig.report("a").0), (1, "online"));
+}
+
+/// Whether it was last heard before the order, or behind it and still draining.
+#[test]
+fn an_undrain_waits_for_a_server_that_is_cut_off() {
+    for is_heard in [false, true] {
+        let mut rig = Rig::with(&[("a", 10)]);
+        rig.drain("a", None).unwrap();
+        rig.run(0);
+        if is_heard {
+            rig.wire = Box::new(without_undrains);
+            rig.undrain("a").unwrap();
+            rig.run(10_000);
+        }
+        rig.cut_off("a");
+        if !is_heard {
+            rig.undrain("a").unwrap();
+        }
+        rig.run(90_000);
+        assert_eq!(rig.peer("a").undrains, 0);
+        rig.mend();
+        rig.run(5_000);
+        assert_eq!((rig.peer("a").undrains, rig.report("a").0), (1, "online"), "{is_heard}");
+        let sent = rig.count("a", |order| *order == Order::Undrain);
+        rig.run(10_000);
+        assert_eq!(rig.count("a", |order| *order == Order::Undrain), sent);
+    }
+}
+
 #[test]
 fn wishes_for_servers_that_are_not_there_say_so() {
     let mut rig = Rig::with(&[("a", 10)]);
