@@ -1,12 +1,14 @@
 //! What the login queue must not forget: its tickets, and which accounts have priority.
 //!
-//! Knows rows: what a ticket wishes is bytes to it, and the order is the queue's. Invariant: an account has at most one ticket here.
+//! Knows rows: what a ticket wishes is bytes to it, and the order is the queue's. Invariants: an account has at most one ticket here; tickets
+//! are written and dropped in the order in which that was submitted.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::account::AccountRow;
 use super::store::{Store, StoreError, id_bytes};
+use super::writer::Pending;
 
 /// Tickets named by one statement.
 const DROPPED_MAX: usize = 500;
@@ -29,37 +31,40 @@ pub struct StoredTicket {
 }
 
 impl Store {
-    /// Stores a ticket in place of any other of its account. Gives whether the account has priority.
+    /// Queues that a ticket is stored in place of any other of its account, behind what was queued before. Gives whether the account has
+    /// priority.
     ///
     /// # Errors
-    /// The store's own troubles.
-    pub async fn save_ticket(&self, row: &StoredTicket) -> Result<bool, StoreError> {
+    /// When the queue is full or closed, or the ticket's time is out of range.
+    pub fn submit_ticket(&self, row: &StoredTicket) -> Result<Pending<bool, StoreError>, StoreError> {
         let (account, ticket, wish) = (row.account.raw(), row.ticket, row.wish.clone());
         let arrived_us = i64::try_from(row.arrived_us).map_err(|_| StoreError::Range)?;
         let is_reconnect = i64::from(row.is_reconnect);
-        self.writer
-            .write(move |conn| {
-                Box::pin(async move {
-                    let sql = "INSERT INTO queue_tickets (account, ticket_id, arrived_us, is_reconnect, wish) \
-                               VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account) DO UPDATE SET \
-                               ticket_id = excluded.ticket_id, arrived_us = excluded.arrived_us, \
-                               is_reconnect = excluded.is_reconnect, wish = excluded.wish";
-                    let save = sqlx::query(sql).bind(account).bind(&ticket[..]).bind(arrived_us);
-                    save.bind(is_reconnect).bind(wish).execute(&mut *conn).await?;
-                    has_priority(conn, account).await
-                })
+        let save = self.writer.submit(move |conn| {
+            Box::pin(async move {
+                let sql = "INSERT INTO queue_tickets (account, ticket_id, arrived_us, is_reconnect, wish) \
+                           VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account) DO UPDATE SET \
+                           ticket_id = excluded.ticket_id, arrived_us = excluded.arrived_us, \
+                           is_reconnect = excluded.is_reconnect, wish = excluded.wish";
+                let save = sqlx::query(sql).bind(account).bind(&ticket[..]).bind(arrived_us);
+                save.bind(is_reconnect).bind(wish).execute(&mut *conn).await?;
+                has_priority(conn, account).await
             })
-            .await
+        });
+        Ok(save?)
     }
 
-    /// These count no more.
+    /// Queues that these count no more, behind what was queued before.
     ///
     /// # Errors
-    /// The store's own troubles; some may be gone then.
-    pub async fn drop_tickets(&self, tickets: &[[u8; 16]]) -> Result<(), StoreError> {
-        for some in tickets.chunks(DROPPED_MAX) {
+    /// When the queue is full or closed; some may be gone then.
+    pub fn submit_ticket_drops(
+        &self,
+        tickets: &[[u8; 16]],
+    ) -> Result<Vec<Pending<(), StoreError>>, StoreError> {
+        let drops = tickets.chunks(DROPPED_MAX).map(|some| {
             let some = some.to_vec();
-            let drop = self.writer.write(move |conn| {
+            let drop = self.writer.submit(move |conn| {
                 Box::pin(async move {
                     let mut query =
                         QueryBuilder::<Sqlite>::new("DELETE FROM queue_tickets WHERE ticket_id IN (");
@@ -71,9 +76,9 @@ impl Store {
                     query.build().execute(conn).await.map(drop).map_err(StoreError::from)
                 })
             });
-            drop.await?;
-        }
-        Ok(())
+            Ok(drop?)
+        });
+        drops.collect()
     }
 
     /// All tickets that count, who came first being the first.
@@ -150,16 +155,22 @@ mod tests {
         let ada = store.register(new_account("ada")).await.unwrap().row;
         let bob = store.register(new_account("bob")).await.unwrap().row;
         store.set_priority(bob, true).await.unwrap();
-        assert!(!store.save_ticket(&row(ada, 9)).await.unwrap());
-        assert!(store.save_ticket(&row(bob, 5)).await.unwrap(), "bob has priority");
-        assert!(!store.save_ticket(&row(ada, 2)).await.unwrap());
+        let save = async |row| store.submit_ticket(&row).unwrap().committed().await.unwrap();
+        let drop_all = async |tickets: &[[u8; 16]]| {
+            for drop in store.submit_ticket_drops(tickets).unwrap() {
+                drop.committed().await.unwrap();
+            }
+        };
+        assert!(!save(row(ada, 9)).await);
+        assert!(save(row(bob, 5)).await, "bob has priority");
+        assert!(!save(row(ada, 2)).await);
         let of_bob = StoredTicket { has_priority: true, ..row(bob, 5) };
         assert_eq!(store.tickets().await.unwrap(), [row(ada, 2), of_bob]);
-        store.drop_tickets(&[[2; 16], [77; 16]]).await.unwrap();
+        drop_all(&[[2; 16], [77; 16]]).await;
         store.set_priority(bob, false).await.unwrap();
         assert_eq!(store.tickets().await.unwrap(), [row(bob, 5)]);
         let many: Vec<[u8; 16]> = (0..=u8::MAX).chain(0..=u8::MAX).map(|n| [n; 16]).collect();
-        store.drop_tickets(&many).await.unwrap();
+        drop_all(&many).await;
         assert_eq!(store.tickets().await.unwrap(), []);
     }
 }

@@ -321,7 +321,7 @@ impl DeskTask {
                 }
                 Effect::Answer { handover, answer } => self.answer(handover, answer.map(Answered::Placed)),
                 Effect::Queued { handover, view } => self.answer(handover, Ok(Answered::Queued(view))),
-                Effect::SaveTicket(row) => self.save_ticket(row),
+                Effect::SaveTicket(row) => self.save_ticket(&row),
                 Effect::DropTickets(tickets) => self.drop_tickets(tickets),
                 Effect::FindPlayer { .. }
                 | Effect::FindOwners(_)

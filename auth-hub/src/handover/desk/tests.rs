@@ -13,6 +13,7 @@ use super::lookups::find_mover;
 use super::*;
 use crate::accounts::{AccountRow, Ban, NewAccount};
 use crate::bus::HubSession;
+use crate::queue::{Class, Line};
 
 /// A desk whose link finds no broker.
 async fn desk(dir: &std::path::Path) -> DeskTask {
@@ -165,4 +166,43 @@ async fn who_cannot_be_looked_up_is_refused_at_once_and_does_not_wait() {
     desk.on_looked_up(first);
     assert!(ask(&mut desk, LOOKUPS_MAX).1.try_recv().is_err(), "there is room for one");
     assert!(ask(&mut desk, LOOKUPS_MAX + 1).1.try_recv().is_ok(), "and for no more");
+}
+
+/// A runtime of several threads runs the newest of a task's tasks first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_tickets_is_stored_in_the_order_of_the_core() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(dir.path()).await;
+    let (ada, bob) = (register(&desk, "ada").await, register(&desk, "bob").await);
+    for round in 0..50_u8 {
+        let row = |account, n: u8| TicketRow {
+            ticket: TicketId([n; 16]),
+            account,
+            arrived_us: n.into(),
+            class: Class::Normal,
+            line: Line::Anywhere,
+            regions: Vec::new(),
+            party: None,
+        };
+        let [gone, older, newer] = [3, 4, 5].map(|n| 4 * round + n);
+        let effects = vec![
+            Effect::SaveTicket(row(ada, gone)),
+            Effect::DropTickets(vec![TicketId([gone; 16])]),
+            Effect::SaveTicket(row(bob, older)),
+            Effect::SaveTicket(row(bob, newer)),
+        ];
+        // On a worker, as the desk's own task is.
+        let tasks = desk.parts.tasks.clone();
+        let turn = tasks.spawn(async move {
+            desk.carry_out(effects);
+            for _ in 0..4 {
+                desk.looked_up.recv().await.unwrap();
+            }
+            desk
+        });
+        desk = turn.await.unwrap();
+        let stored: Vec<_> = desk.parts.store.tickets().await.unwrap();
+        let stored: Vec<_> = stored.iter().map(|row| (row.account, row.ticket)).collect();
+        assert_eq!(stored, [(bob, [newer; 16])], "round {round}");
+    }
 }

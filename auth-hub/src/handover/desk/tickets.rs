@@ -1,4 +1,6 @@
 //! The desk's part in the login queue: questions of tickets' owners, and what the store keeps of tickets.
+//!
+//! Invariant: the store gets what becomes of tickets in the order in which the core says it.
 
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{Answered, Ask, Client, Desk, DeskTask, Input, NoPlace, Refused};
-use crate::accounts::AccountRow;
+use crate::accounts::{AccountRow, StoreError};
 use crate::queue::{TicketId, TicketRow, TicketView};
 
 /// A ticket's owner asks for its place.
@@ -71,25 +73,33 @@ impl DeskTask {
         });
     }
 
-    pub(super) fn save_ticket(&self, row: TicketRow) {
-        let store = self.parts.store.clone();
+    /// Queued with the writer here and now: tasks have their turn in no order, and a ticket that is dropped or replaced at once must not be
+    /// stored behind that.
+    pub(super) fn save_ticket(&self, row: &TicketRow) {
+        let (ticket, stored) = (row.ticket, row.to_stored());
+        let save = stored.map(|stored| self.parts.store.submit_ticket(&stored));
         self.look_up(None, async move {
-            let ticket = row.ticket;
-            let is_priority = match row.to_stored() {
-                Some(stored) => store.save_ticket(&stored).await.inspect_err(|error| {
-                    warn!(target: "handover", ticket = %ticket, %error, "store.failed");
-                }),
-                None => return Input::TicketSaved { ticket, is_priority: None },
-            };
+            let Some(save) = save else { return Input::TicketSaved { ticket, is_priority: None } };
+            let saved = async { save?.committed().await };
+            let is_priority = saved.await.inspect_err(|error| {
+                warn!(target: "handover", ticket = %ticket, %error, "store.failed");
+            });
             Input::TicketSaved { ticket, is_priority: is_priority.ok() }
         });
     }
 
+    /// Likewise.
     pub(super) fn drop_tickets(&self, tickets: Vec<TicketId>) {
-        let store = self.parts.store.clone();
+        let ids: Vec<[u8; 16]> = tickets.iter().map(|ticket| ticket.0).collect();
+        let drops = self.parts.store.submit_ticket_drops(&ids);
         self.look_up(None, async move {
-            let ids: Vec<[u8; 16]> = tickets.iter().map(|ticket| ticket.0).collect();
-            let dropped = store.drop_tickets(&ids).await.inspect_err(|error| {
+            let dropped = async {
+                for drop in drops? {
+                    drop.committed().await?;
+                }
+                Ok::<_, StoreError>(())
+            };
+            let dropped = dropped.await.inspect_err(|error| {
                 warn!(target: "handover", tickets = ids.len(), %error, "store.failed");
             });
             Input::TicketsDropped { tickets, is_done: dropped.is_ok() }
