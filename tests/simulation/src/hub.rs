@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use auth_hub::accounts::{AccountRow, Owners};
+use auth_hub::accounts::AccountRow;
 use auth_hub::bus::{HubSession, Inlet, KeyRing};
 use auth_hub::fleet::{Addressed, Placement, Policy};
 use auth_hub::handover::core::{Core, Effect, Input, MoveKey, Settings};
@@ -233,8 +233,7 @@ impl World {
                 Input::Player { handover, account, realm, player: player.filter(|_| is_answered) }
             }
             Question::Owners(asked) => {
-                let owners = |players| Owners { players, ..Owners::default() };
-                let found = is_answered.then(|| owners(self.store.owners(&asked)));
+                let found = is_answered.then(|| self.store.owners(&asked));
                 Input::Owners { asked, found }
             }
             Question::Mover { mover, account } => {

@@ -136,7 +136,7 @@ impl World {
         if self.watch.truth().accounts.contains_key(&grant.handover) {
             return;
         }
-        if let Some(row) = self.store.owners(&[grant.player]).first() {
+        if let Some(row) = self.store.owners(&[grant.player]).players.first() {
             let account = self.number_of(row.account);
             self.state(&Fact::Carries { handover: grant.handover, account });
         }

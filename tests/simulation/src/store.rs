@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use auth_hub::accounts::{AccountRow, PlayerRow};
+use auth_hub::accounts::{AccountRow, Owners, PlayerRow};
 use shared_msgs::ids::{PlayerId, Realm, ServerId};
 use shared_msgs::rng::Rng;
 
@@ -60,10 +60,13 @@ impl Store {
         of.map(|((_, realm), player)| self.row(account, realm, *player)).collect()
     }
 
-    pub(crate) fn owners(&self, players: &[PlayerId]) -> Vec<PlayerRow> {
+    pub(crate) fn owners(&self, players: &[PlayerId]) -> Owners {
         let find = |player: &PlayerId| {
             self.owners.get(player).map(|(account, realm)| self.row(*account, realm, *player))
         };
-        players.iter().filter_map(find).collect()
+        let players: Vec<PlayerRow> = players.iter().filter_map(find).collect();
+        let accounts = players.iter().map(|row| row.account);
+        let banned = accounts.filter(|account| self.is_barred(*account)).collect();
+        Owners { players, banned }
     }
 }

@@ -163,7 +163,7 @@ impl Checker for ShutOutStaysOut {
             }
             Fact::Down { node, .. } => {
                 self.acted.retain(|(_, of)| of != node);
-                // A restarted hub knows of no ends; who was shut out cannot log in, and who plays on is told by nobody.
+                // A restarted hub knows of no kicks, and of bans from the store, with fences of its own.
                 self.floors.retain(|(of, _), _| of != node);
             }
             Fact::Ordered { node, to } => match &to.order {
