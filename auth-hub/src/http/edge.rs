@@ -17,6 +17,7 @@ use tracing::debug;
 
 use super::BODY_BYTES_MAX;
 use super::presence::Peer;
+use super::pressure::Held;
 use super::problem::{Kind, Problem};
 use super::routes;
 use super::shed::Class;
@@ -67,17 +68,23 @@ pub(super) fn peer_of(request: &Request) -> Option<Peer> {
 pub(super) async fn bound_requests(State(state): State<HttpState>, request: Request, next: Next) -> Response {
     // A route without a class is not bounded, and does not come here.
     let class = routes::class_of(request.uri().path()).unwrap_or(Class::List);
-    within(&state, || state.enter(class), request, next).await
+    let enter = |request: &mut Request| {
+        let held = Held::new(state.enter(class)?);
+        request.extensions_mut().insert(held.clone());
+        Ok(held)
+    };
+    within(&state, enter, request, next).await
 }
 
 /// The same for the admin API, with a bound of its own: operators get in when a crowd fills the other.
 pub(super) async fn bound_commands(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    within(&state, || state.commands().try_acquire().map_err(|_| Problem::busy()), request, next).await
+    let enter = |_: &mut Request| state.commands().try_acquire().map_err(|_| Problem::busy());
+    within(&state, enter, request, next).await
 }
 
 async fn within<P>(
     state: &HttpState,
-    enter: impl FnOnce() -> Result<P, Problem>,
+    enter: impl FnOnce(&mut Request) -> Result<P, Problem>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -122,8 +129,12 @@ fn too_large() -> Problem {
     Problem::because(Kind::BodyTooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"))
 }
 
-async fn bounded<P>(enter: impl FnOnce() -> Result<P, Problem>, request: Request, next: Next) -> Response {
-    match enter() {
+async fn bounded<P>(
+    enter: impl FnOnce(&mut Request) -> Result<P, Problem>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match enter(&mut request) {
         Ok(_permit) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }

@@ -1,9 +1,9 @@
 //! Where requests are let in, and what is measured to decide it.
 //!
 //! Feeds the core in `shed` with the password queue and the desk's lag, tells the log and the metrics. Invariant: every request that was
-//! let in is counted until it is over, however it ends.
+//! let in is counted until it is over, however it ends, or until it says that from now on it only waits.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,21 @@ pub(super) struct Permit(HttpState);
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.pressure().lock().shed.leave();
+    }
+}
+
+/// A request's permit, where its handler finds it.
+#[derive(Clone, Debug)]
+pub(super) struct Held(Arc<Mutex<Option<Permit>>>);
+
+impl Held {
+    pub(super) fn new(permit: Permit) -> Self {
+        Self(Arc::new(Mutex::new(Some(permit))))
+    }
+
+    /// From now on the request only waits, within a bound of its own: it counts no more.
+    pub(super) fn give_up(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::channel::{Channel, Sender};
@@ -18,8 +18,9 @@ use tracing::{Instrument as _, Span, info};
 use super::entry;
 use super::extract::Bearer;
 use super::handover::HandoverReply;
+use super::pressure::Held;
 use super::problem::{Kind, Problem};
-use super::state::{HttpState, REQUEST_DEADLINE};
+use super::state::{HttpState, REQUEST_DEADLINE, STORE_TIME};
 use crate::accounts::Account;
 use crate::handover::{Answered, NoPlace, TicketAsk};
 use crate::queue::{Standing, TicketId, TicketView};
@@ -29,8 +30,9 @@ pub(super) const WAIT_MS: &str = "wait_ms";
 /// Longest wait of a poll: the handover that may follow still fits the request.
 pub(super) const WAIT_MS_MAX: u64 = 5_000;
 const _: () = assert!(
-    REQUEST_DEADLINE.as_millis() >= limits::LOGIN_DEADLINE.as_millis() + WAIT_MS_MAX as u128,
-    "a long poll and a slow handover fit one request"
+    REQUEST_DEADLINE.as_millis()
+        >= limits::LOGIN_DEADLINE.as_millis() + WAIT_MS_MAX as u128 + STORE_TIME.as_millis(),
+    "a long poll, a slow handover and a slow store fit one request"
 );
 /// A stream ends after this: its client opens another, and shows its access token anew.
 const STREAM_LIFE: Duration = Duration::from_mins(10);
@@ -120,10 +122,17 @@ pub(super) async fn poll(
     bearer: Bearer,
     Path(ticket): Path<String>,
     RawQuery(query): RawQuery,
+    Extension(held): Extension<Held>,
 ) -> Result<Response, Problem> {
     let wait = wait(query.as_deref())?;
     let (account, ticket) = owned(&state, bearer, &ticket).await?;
     entry::may_play(&state, &account)?;
+    // Who waits takes nothing from who acts: the waiting have a bound of their own, and where it is full nobody is refused for it.
+    let room = if wait.is_zero() { None } else { state.waits().try_acquire().ok() };
+    let wait = if room.is_some() { wait } else { Duration::ZERO };
+    if room.is_some() {
+        held.give_up();
+    }
     let ask = |wait| {
         let name = account.display_name.to_string();
         state.parts().desk.ask_ticket(TicketAsk { account: account.row, name, ticket, wait })

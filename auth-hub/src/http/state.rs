@@ -27,7 +27,11 @@ use crate::queue::{TicketId, TicketSeal, TicketView};
 use crate::sessions::AccessTokens;
 
 /// Every request is answered within this.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(25);
+/// Of that, for the reads of the store before and after a handover: each may wait two seconds for its turn.
+pub(super) const STORE_TIME: Duration = Duration::from_secs(5);
+/// Polls of the login queue that may wait at one time, for each request that may run. One more is answered at once.
+const WAITS_PER_REQUEST: usize = 2;
 
 /// Streams of events at one time; one more is refused at once, and its client polls instead.
 const STREAMS_MAX: usize = 512;
@@ -131,8 +135,9 @@ impl Deadlines {
 }
 
 const _: () = assert!(
-    REQUEST_DEADLINE.as_millis() >= limits::LOGIN_DEADLINE.as_millis() + Deadlines::DEFAULT.body.as_millis(),
-    "a slow body and a slow handover fit one request"
+    REQUEST_DEADLINE.as_millis()
+        >= limits::LOGIN_DEADLINE.as_millis() + Deadlines::DEFAULT.body.as_millis() + STORE_TIME.as_millis(),
+    "a slow body, a slow handover and a slow store fit one request"
 );
 
 /// What the edge is told.
@@ -158,6 +163,7 @@ struct Inner {
     settings: HttpSettings,
     deadlines: Deadlines,
     streams: Arc<Semaphore>,
+    waits: Semaphore,
     pressure: Pressure,
     commands: Semaphore,
     /// Held by who changes what is stored for everybody: they read it, change it and write it.
@@ -190,6 +196,9 @@ impl HttpState {
             registrations: Mutex::new(Throttle::new(settings.registrations, rng)),
             handovers: Mutex::new(AccountThrottle::new(settings.handovers)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            waits: Semaphore::new(
+                settings.requests_max.saturating_mul(WAITS_PER_REQUEST).min(Semaphore::MAX_PERMITS),
+            ),
             pressure: Pressure::new(settings.requests_max, settings.overload),
             running: Running::default(),
             commands: Semaphore::new(COMMANDS_MAX),
@@ -227,6 +236,11 @@ impl HttpState {
     /// One permit per stream of events.
     pub(super) fn streams(&self) -> &Arc<Semaphore> {
         &self.0.streams
+    }
+
+    /// One permit per poll that waits.
+    pub(super) fn waits(&self) -> &Semaphore {
+        &self.0.waits
     }
 
     /// One permit per request to the admin API.

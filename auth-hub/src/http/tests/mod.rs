@@ -3,6 +3,7 @@
 mod admin;
 mod bans;
 mod connections;
+mod desk;
 mod edge;
 mod handover;
 mod health;
@@ -14,7 +15,6 @@ mod queue;
 mod register;
 mod rules;
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,10 +45,11 @@ use crate::accounts::{
     AccountRow, Cost, EntryRules, NewAccount, Password, PasswordPool, PoolConfig, Store, ThrottleConfig,
 };
 use crate::admin_key::AdminKey;
-use crate::handover::{Answered, HandoverRequest, NoPlace, Placed, Refused, Snapshot, TicketAsk};
+use crate::handover::{Answered, HandoverRequest, NoPlace, Placed, Snapshot, TicketAsk};
 use crate::metrics::Metrics;
 use crate::queue::{TicketId, TicketSeal, TicketView};
 use crate::sessions::AccessTokens;
+use desk::FakeDesk;
 use operations::FakeOperations;
 
 pub(super) const PASSWORD: &str = "correct horse";
@@ -110,29 +111,6 @@ impl Clock for Gate {
     }
 }
 
-/// Answers from a script; without one, with a place.
-#[derive(Debug, Default)]
-pub(super) struct FakeDesk {
-    pub(super) script: Mutex<VecDeque<NoPlace>>,
-    /// What it says of tickets, and to handovers when there is one left; without, a place.
-    pub(super) tickets: Mutex<VecDeque<Result<Answered, NoPlace>>>,
-    pub(super) ticket_asks: Mutex<Vec<TicketAsk>>,
-    /// Tickets that were looked at and given back, and by whom.
-    pub(super) looks: Mutex<Vec<(AccountRow, TicketId)>>,
-    pub(super) left: Mutex<Vec<(AccountRow, TicketId)>>,
-    pub(super) asked: Mutex<Vec<HandoverRequest>>,
-    /// While there is one, handovers wait for it.
-    pub(super) holds: Mutex<Option<CancellationToken>>,
-    /// Each ask for a handover.
-    pub(super) handover_asked: Notify,
-    /// `None`: answers no sooner than it is told to.
-    pub(super) snapshot: Mutex<Option<Snapshot>>,
-    pub(super) answer_now: Notify,
-    /// Each ask for a snapshot.
-    pub(super) snapshot_asked: Notify,
-    pub(super) panics: std::sync::atomic::AtomicBool,
-}
-
 pub(super) fn placed() -> Placed {
     let server: shared_msgs::ids::ServerId = "alpha".parse().unwrap();
     let key = FleetKeys::generate(&SeededRng::new(1)).server_key(&server, 1);
@@ -148,60 +126,6 @@ pub(super) fn placed() -> Placed {
         token,
         expires_at,
         confirmed: true,
-    }
-}
-
-impl Handover for FakeDesk {
-    fn hand_over(&self, request: HandoverRequest) -> Answer<'_, Result<Answered, Refused>> {
-        self.asked.lock().unwrap().push(request);
-        let refused = self.script.lock().unwrap().pop_front();
-        let scripted = refused.map(Err).or_else(|| self.tickets.lock().unwrap().pop_front());
-        let answered = scripted.unwrap_or_else(|| Ok(Answered::Placed(placed())));
-        let held = self.holds.lock().unwrap().clone();
-        self.handover_asked.notify_one();
-        Box::pin(async move {
-            if let Some(held) = held {
-                held.cancelled().await;
-            }
-            answered.map_err(|why| Refused { handover: HANDOVER, why })
-        })
-    }
-
-    fn ask_ticket(&self, ask: TicketAsk) -> Answer<'_, Result<Answered, Refused>> {
-        self.ticket_asks.lock().unwrap().push(ask);
-        let scripted = self.tickets.lock().unwrap().pop_front();
-        let answered = scripted.unwrap_or_else(|| Ok(Answered::Placed(placed())));
-        Box::pin(async move { answered.map_err(|why| Refused { handover: HANDOVER, why }) })
-    }
-
-    fn look_at(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<TicketView, NoPlace>> {
-        self.looks.lock().unwrap().push((account, ticket));
-        let scripted = self.tickets.lock().unwrap().pop_front();
-        Box::pin(async move {
-            match scripted.unwrap_or(Err(NoPlace::TicketUnknown))? {
-                Answered::Queued(view) => Ok(view),
-                Answered::Placed(_) => Err(NoPlace::TicketUnknown),
-            }
-        })
-    }
-
-    fn leave_queue(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<(), NoPlace>> {
-        self.left.lock().unwrap().push((account, ticket));
-        let scripted = self.script.lock().unwrap().pop_front();
-        Box::pin(async move { scripted.map_or(Ok(()), Err) })
-    }
-
-    fn snapshot(&self) -> Answer<'_, Snapshot> {
-        assert!(!self.panics.load(Ordering::Relaxed), "a bug that knows {PASSWORD}");
-        let snapshot = self.snapshot.lock().unwrap().clone();
-        self.snapshot_asked.notify_one();
-        Box::pin(async move {
-            if let Some(snapshot) = snapshot {
-                return snapshot;
-            }
-            self.answer_now.notified().await;
-            Snapshot::default()
-        })
     }
 }
 

@@ -177,3 +177,30 @@ async fn a_hub_that_stops_ends_its_streams_and_keeps_no_poll_waiting() {
     let reply = api.send(request("GET", &format!("{path}?wait_ms=5000"), &bob)).await;
     assert_eq!(reply.status, 202);
 }
+
+#[tokio::test]
+async fn polls_that_wait_shut_nobody_out_and_beyond_their_bound_are_answered_at_once() {
+    let api = Arc::new(TestApi::start_with(HttpSettings { requests_max: 1, ..settings() }).await);
+    let bob = api.account("bob").await;
+    let path = format!("/queue/{}", ticket(&api).await);
+    let poll = format!("{path}?wait_ms=5000");
+    let over = CancellationToken::new();
+    *api.desk.waits.lock().unwrap() = Some(over.clone());
+    let crowd = TaskTracker::new();
+    for _ in 0..2 {
+        let (waiting, request) = (Arc::clone(&api), request("GET", &poll, &bob));
+        crowd.spawn(async move { assert_eq!(waiting.send(request).await.status, 200) });
+        let asked = tokio::time::timeout(Duration::from_secs(10), api.desk.ticket_asked.notified()).await;
+        asked.expect("a poll is let in while another waits");
+    }
+    assert_eq!(api.log_in("bob", PASSWORD).await.status, 200, "there is room for one request");
+    api.desk.tickets.lock().unwrap().push_back(Ok(Answered::Queued(view(Standing::Waiting, 3))));
+    assert_eq!(api.send(request("GET", &poll, &bob)).await.status, 202);
+    let waits: Vec<_> = api.desk.ticket_asks.lock().unwrap().iter().map(|ask| ask.wait.as_secs()).collect();
+    assert_eq!(waits, [5, 5, 0]);
+    over.cancel();
+    crowd.close();
+    tokio::time::timeout(Duration::from_secs(10), crowd.wait()).await.unwrap();
+    assert_eq!(api.send(request("GET", &poll, &bob)).await.status, 200);
+    assert_eq!(api.desk.ticket_asks.lock().unwrap()[3].wait.as_secs(), 5, "there is room to wait again");
+}
