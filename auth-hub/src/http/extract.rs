@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
+use shared_msgs::clock::UnixMs;
 use shared_msgs::ids::AccountId;
 
 use super::presence::Peer;
@@ -45,15 +46,21 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Whom the request's access token names.
-pub(super) struct Bearer(pub(super) AccountId);
+/// What the request's access token says.
+pub(super) struct Bearer {
+    /// Whom it names.
+    pub(super) account: AccountId,
+    /// From when on it is worth nothing.
+    pub(super) until: UnixMs,
+}
 
 impl FromRequestParts<HttpState> for Bearer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
         let token = bearer(&parts.headers).ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
-        Ok(Self(state.parts().access.verify(token, state.unix())?))
+        let (account, until) = state.parts().access.verify_until(token, state.unix())?;
+        Ok(Self { account, until })
     }
 }
 

@@ -61,7 +61,7 @@ impl<'a> HandoverReply<'a> {
 
 pub(super) async fn hand_over(
     State(state): State<HttpState>,
-    Bearer(id): Bearer,
+    Bearer { account: id, .. }: Bearer,
     key: IdempotencyKey,
     Body(body): Body,
 ) -> Result<Response, Problem> {

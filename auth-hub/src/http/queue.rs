@@ -1,19 +1,20 @@
-//! `/queue/{ticket}`: how a ticket stands, its place when its turn has come, and leaving.
+//! `/queue/{ticket}`: how a ticket stands, its place when its turn has come, and leaving; `stream` follows one.
 //!
 //! A ticket is of use to its owner alone: the access token must be of the account that the sealed ticket names. Invariant: a place is
 //! given by `GET /queue/{ticket}` and by nothing else, so that none is lost in a stream.
 
+mod stream;
+
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use http_body_util::channel::{Channel, Sender};
 use serde::Serialize;
+use shared_msgs::ids::AccountId;
 use shared_msgs::limits;
-use tracing::{Instrument as _, Span, info};
+use tracing::info;
 
 use super::entry;
 use super::extract::Bearer;
@@ -25,6 +26,8 @@ use crate::accounts::Account;
 use crate::handover::{Answered, NoPlace, TicketAsk};
 use crate::queue::{Standing, TicketId, TicketView};
 
+pub(super) use stream::{Streams, events};
+
 /// The query parameter of a poll.
 pub(super) const WAIT_MS: &str = "wait_ms";
 /// Longest wait of a poll: the handover that may follow still fits the request.
@@ -34,10 +37,6 @@ const _: () = assert!(
         >= limits::LOGIN_DEADLINE.as_millis() + WAIT_MS_MAX as u128 + STORE_TIME.as_millis(),
     "a long poll, a slow handover and a slow store fit one request"
 );
-/// A stream ends after this: its client opens another, and shows its access token anew.
-const STREAM_LIFE: Duration = Duration::from_mins(10);
-/// Looks without news before a stream says that it lives.
-const QUIET_MAX: u32 = 10;
 
 /// How a ticket stands, as the client reads it.
 #[derive(Debug, Serialize, PartialEq)]
@@ -96,7 +95,7 @@ pub(super) fn reply(state: &HttpState, account: &Account, answered: &Answered) -
 }
 
 /// The account that asks, and its ticket. What is no ticket of its own is none at all.
-async fn owned(state: &HttpState, Bearer(id): Bearer, text: &str) -> Result<(Account, TicketId), Problem> {
+async fn owned(state: &HttpState, id: AccountId, text: &str) -> Result<(Account, TicketId), Problem> {
     let face = state.parts().seal.open(text).filter(|face| face.account == id);
     let account = state.parts().store.by_public(id).await?;
     let account = account.ok_or_else(|| Problem::new(Kind::AccessTokenInvalid))?;
@@ -125,7 +124,7 @@ pub(super) async fn poll(
     Extension(held): Extension<Held>,
 ) -> Result<Response, Problem> {
     let wait = wait(query.as_deref())?;
-    let (account, ticket) = owned(&state, bearer, &ticket).await?;
+    let (account, ticket) = owned(&state, bearer.account, &ticket).await?;
     entry::may_play(&state, &account)?;
     // Who waits takes nothing from who acts: the waiting have a bound of their own, and where it is full nobody is refused for it.
     let room = if wait.is_zero() { None } else { state.waits().try_acquire().ok() };
@@ -155,88 +154,9 @@ pub(super) async fn leave(
     bearer: Bearer,
     Path(ticket): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let (account, ticket) = owned(&state, bearer, &ticket).await?;
+    let (account, ticket) = owned(&state, bearer.account, &ticket).await?;
     state.parts().desk.leave_queue(account.row, ticket).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn events(
-    State(state): State<HttpState>,
-    bearer: Bearer,
-    Path(text): Path<String>,
-) -> Result<Response, Problem> {
-    let (account, ticket) = owned(&state, bearer, &text).await?;
-    entry::may_play(&state, &account)?;
-    let permit = state.streams().clone().try_acquire_owned().map_err(|_| Problem::busy())?;
-    let first = look(&state, &account, ticket).await?;
-    let (sender, body) = Channel::<Bytes>::new(1);
-    let following = state.clone();
-    let follow = async move {
-        follow(&following, &account, &text, ticket, first, sender).await;
-        drop(permit);
-    };
-    state.parts().tasks.spawn(follow.instrument(Span::current()));
-    let kind = [(header::CONTENT_TYPE, "text/event-stream")];
-    Ok((kind, Body::new(body)).into_response())
-}
-
-/// How a ticket stands; its owner is still here.
-async fn look(state: &HttpState, account: &Account, ticket: TicketId) -> Result<TicketView, Problem> {
-    Ok(state.parts().desk.look_at(account.row, ticket).await?)
-}
-
-/// Tells a client what changes, until the ticket is no more, the client has left, the hub stops or the stream's time is over.
-async fn follow(
-    state: &HttpState,
-    account: &Account,
-    text: &str,
-    ticket: TicketId,
-    first: TicketView,
-    mut out: Sender<Bytes>,
-) {
-    let mut told: Option<TicketView> = None;
-    let mut quiet = 0;
-    let mut view = first;
-    let mut pace = tokio::time::interval(state.deadlines().pace);
-    let over = tokio::time::sleep(STREAM_LIFE);
-    tokio::pin!(over);
-    loop {
-        let is_news = told.as_ref().is_none_or(|told| {
-            (told.position, told.standing, told.wait) != (view.position, view.standing, view.wait)
-        });
-        quiet = if is_news { 0 } else { quiet + 1 };
-        let said = if is_news {
-            let name = if view.standing == Standing::Ready { "ready" } else { "position" };
-            event(name, &QueueReply::of(text.to_owned(), &view))
-        } else if quiet % QUIET_MAX == 0 {
-            Bytes::from_static(b":\n\n")
-        } else {
-            Bytes::new()
-        };
-        // A client that does not read is closed by its connection, and this with it.
-        if !said.is_empty() && out.send_data(said).await.is_err() {
-            return;
-        }
-        told = Some(view);
-        tokio::select! {
-            biased;
-            () = state.parts().stopping.cancelled() => return,
-            _ = pace.tick() => {}
-            () = &mut over => return,
-        }
-        match look(state, account, ticket).await {
-            Ok(now) => view = now,
-            Err(problem) => {
-                let _ = out.send_data(event("gone", &problem.document())).await;
-                return;
-            }
-        }
-    }
-}
-
-fn event(name: &str, data: &impl Serialize) -> Bytes {
-    let data = serde_json::to_string(data).unwrap_or_default();
-    format!("event: {name}\ndata: {data}\n\n").into()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::idempotency::{AnswerKeys, Running};
 use super::pressure::Pressure;
+use super::queue::Streams;
 use super::shed::{Class, ShedLimits};
 use crate::accounts::throttle::Bucket;
 use crate::accounts::{
@@ -33,8 +34,6 @@ pub(super) const STORE_TIME: Duration = Duration::from_secs(5);
 /// Polls of the login queue that may wait at one time, for each request that may run. One more is answered at once.
 const WAITS_PER_REQUEST: usize = 2;
 
-/// Streams of events at one time; one more is refused at once, and its client polls instead.
-const STREAMS_MAX: usize = 512;
 /// Requests to the admin API at one time.
 const COMMANDS_MAX: usize = 16;
 /// Wrong admin keys from one address: ten, and then one more each six seconds.
@@ -162,7 +161,7 @@ struct Inner {
     parts: HttpParts,
     settings: HttpSettings,
     deadlines: Deadlines,
-    streams: Arc<Semaphore>,
+    streams: Streams,
     waits: Semaphore,
     pressure: Pressure,
     commands: Semaphore,
@@ -195,7 +194,7 @@ impl HttpState {
             logins: Mutex::new(Throttle::new(settings.logins, rng)),
             registrations: Mutex::new(Throttle::new(settings.registrations, rng)),
             handovers: Mutex::new(AccountThrottle::new(settings.handovers)),
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            streams: Streams::default(),
             waits: Semaphore::new(
                 settings.requests_max.saturating_mul(WAITS_PER_REQUEST).min(Semaphore::MAX_PERMITS),
             ),
@@ -233,8 +232,8 @@ impl HttpState {
         &self.0.running
     }
 
-    /// One permit per stream of events.
-    pub(super) fn streams(&self) -> &Arc<Semaphore> {
+    /// The streams of events that are open.
+    pub(super) fn streams(&self) -> &Streams {
         &self.0.streams
     }
 

@@ -112,6 +112,14 @@ impl AccessTokens {
     /// # Errors
     /// See [`AccessError`]. Expiry is looked at only once the signature is right.
     pub fn verify(&self, text: &str, now: UnixMs) -> Result<AccountId, AccessError> {
+        self.verify_until(text, now).map(|(account, _)| account)
+    }
+
+    /// Whom a text names, and from when on it does not.
+    ///
+    /// # Errors
+    /// As [`AccessTokens::verify`].
+    pub fn verify_until(&self, text: &str, now: UnixMs) -> Result<(AccountId, UnixMs), AccessError> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(AccessError::Invalid);
         }
@@ -128,7 +136,7 @@ impl AccessTokens {
         if remembered.is_none() {
             self.lock().insert(hash, account, exp, now.0 / 1000);
         }
-        Ok(account)
+        Ok((account, UnixMs(exp.saturating_mul(1000))))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Verified> {

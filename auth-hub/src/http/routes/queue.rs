@@ -50,8 +50,8 @@ pub(super) const ROUTES: &[Route] = &[
         id: "followTicket",
         about: "Follow a ticket's position",
         details: "Server-sent events: `position` with a QueueReply when something has changed, at most one a second; `ready` likewise when a \
-                  slot is kept: take it by `GET /queue/{ticket}`; `gone` with a problem, as the last. Ends after ten minutes: open it again. \
-                  A connection that waits gives way to newcomers when all places are taken.",
+                  slot is kept: take it by `GET /queue/{ticket}`; `gone` with a problem, as the last. A newer stream of the ticket ends the \
+                  older. Ends after ten minutes or with the access token: open it again. A connection that waits gives way to newcomers when all places are taken.",
         has_bearer: true,
         asks: None,
         status: 200,

@@ -11,6 +11,8 @@ pub(in crate::http) struct FakeDesk {
     pub(in crate::http) script: Mutex<VecDeque<NoPlace>>,
     /// What it says of tickets, and to handovers when there is one left; without, a place.
     pub(in crate::http) tickets: Mutex<VecDeque<Result<Answered, NoPlace>>>,
+    /// What every look gives once the script is over; without, that there is no ticket.
+    pub(in crate::http) stands: Mutex<Option<TicketView>>,
     pub(in crate::http) ticket_asks: Mutex<Vec<TicketAsk>>,
     /// While there is one, whoever asks for a ticket and would wait waits for it.
     pub(in crate::http) waits: Mutex<Option<CancellationToken>>,
@@ -65,8 +67,9 @@ impl Handover for FakeDesk {
     fn look_at(&self, account: AccountRow, ticket: TicketId) -> Answer<'_, Result<TicketView, NoPlace>> {
         self.looks.lock().unwrap().push((account, ticket));
         let scripted = self.tickets.lock().unwrap().pop_front();
+        let stands = self.stands.lock().unwrap().map(Answered::Queued).ok_or(NoPlace::TicketUnknown);
         Box::pin(async move {
-            match scripted.unwrap_or(Err(NoPlace::TicketUnknown))? {
+            match scripted.unwrap_or(stands)? {
                 Answered::Queued(view) => Ok(view),
                 Answered::Placed(_) => Err(NoPlace::TicketUnknown),
             }

@@ -14,6 +14,7 @@ mod overload;
 mod queue;
 mod register;
 mod rules;
+mod streams;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;

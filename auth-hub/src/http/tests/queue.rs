@@ -1,4 +1,4 @@
-//! Tickets: whose they are, how they are asked for, and what a stream of them says.
+//! Tickets: whose they are, how they are asked for and given back.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ fn bearer(account: &Account) -> String {
     format!("Bearer {}", token.expose())
 }
 
-fn request(method: &str, path: &str, account: &Account) -> Request<Body> {
+pub(super) fn request(method: &str, path: &str, account: &Account) -> Request<Body> {
     let request = Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer(account));
     request.body(Body::empty()).unwrap()
 }
 
-fn view(standing: Standing, position: u32) -> TicketView {
+pub(super) fn view(standing: Standing, position: u32) -> TicketView {
     TicketView {
         ticket: TicketId([7; 16]),
         issued: START,
@@ -28,7 +28,7 @@ fn view(standing: Standing, position: u32) -> TicketView {
 }
 
 /// A ticket of bob's, as a login with a full fleet gives it.
-async fn ticket(api: &TestApi) -> String {
+pub(super) async fn ticket(api: &TestApi) -> String {
     api.desk.tickets.lock().unwrap().push_back(Ok(Answered::Queued(view(Standing::Waiting, 17))));
     let reply = api.log_in("bob", PASSWORD).await;
     assert_eq!((reply.status.as_u16(), &reply.json["handover"]), (202, &Value::Null), "{reply:?}");
@@ -129,38 +129,6 @@ async fn a_party_is_asked_for_whole_or_not_at_all() {
     let party = asked[0].party.unwrap();
     assert_eq!(party.size, 16);
     assert_ne!(&party.key[..16], key.as_bytes(), "what members share is kept as its hash");
-}
-
-#[tokio::test]
-async fn a_stream_tells_what_changes_and_how_it_ends() {
-    let quick = Deadlines { pace: Duration::from_millis(1), ..Deadlines::DEFAULT };
-    let api = TestApi::start_in_time(settings(), quick).await;
-    let bob = api.account("bob").await;
-    let path = format!("/queue/{}/events", ticket(&api).await);
-    let waiting = |position| Ok(Answered::Queued(view(Standing::Waiting, position)));
-    let ready = Ok(Answered::Queued(view(Standing::Ready, 0)));
-    let script = [waiting(9), waiting(9), waiting(8), ready, Err(NoPlace::TicketUnknown)];
-    api.desk.tickets.lock().unwrap().extend(script);
-    let reply = api.send(request("GET", &path, &bob)).await;
-    assert_eq!(
-        (reply.status.as_u16(), &reply.headers[header::CONTENT_TYPE]),
-        (200, &"text/event-stream".parse().unwrap())
-    );
-    let events: Vec<(&str, Value)> = reply
-        .text
-        .split_terminator("\n\n")
-        .map(|event| {
-            let (name, data) = event.split_once("\ndata: ").unwrap();
-            (name.strip_prefix("event: ").unwrap(), serde_json::from_str(data).unwrap())
-        })
-        .collect();
-    let names: Vec<_> = events.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["position", "position", "ready", "gone"], "{}", reply.text);
-    assert_eq!((&events[0].1["position"], &events[1].1["position"]), (&json!(9), &json!(8)));
-    assert!(path.contains(events[0].1["ticket"].as_str().unwrap()), "its own ticket");
-    assert_eq!(events[3].1["code"], "ticket-unknown");
-    assert_eq!(*api.desk.looks.lock().unwrap(), [(bob.row, TicketId([7; 16])); 5]);
-    assert!(api.desk.ticket_asks.lock().unwrap().is_empty(), "a stream takes no place");
 }
 
 #[tokio::test]
