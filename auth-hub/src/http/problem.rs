@@ -101,6 +101,11 @@ impl Problem {
         Self { detail: Some(detail.into()), ..self }
     }
 
+    /// With another advice when to come back.
+    pub(super) fn after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
     /// The client keeps what it has earned, so that trying again costs no password check.
     pub(super) fn with_access(self, access: Arc<AccessToken>) -> Self {
         Self { access: Some(access), ..self }

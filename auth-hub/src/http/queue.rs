@@ -24,7 +24,7 @@ use super::problem::{Kind, Problem};
 use super::state::{HttpState, REQUEST_DEADLINE, STORE_TIME};
 use crate::accounts::Account;
 use crate::handover::{Answered, NoPlace, TicketAsk};
-use crate::queue::{Standing, TicketId, TicketView};
+use crate::queue::{PRESENT_FOR, Standing, TicketId, TicketView};
 
 pub(super) use stream::{Streams, events};
 
@@ -32,6 +32,12 @@ pub(super) use stream::{Streams, events};
 pub(super) const WAIT_MS: &str = "wait_ms";
 /// Longest wait of a poll: the handover that may follow still fits the request.
 pub(super) const WAIT_MS_MAX: u64 = 5_000;
+/// When the owner of a ticket is to ask again during maintenance: as seldom as the last in line.
+const MAINTENANCE_PAUSE: Duration = Duration::from_secs(10);
+const _: () = assert!(
+    MAINTENANCE_PAUSE.as_millis() * 2 < PRESENT_FOR.as_millis(),
+    "who asks as told keeps the place, even if one question is lost"
+);
 const _: () = assert!(
     REQUEST_DEADLINE.as_millis()
         >= limits::LOGIN_DEADLINE.as_millis() + WAIT_MS_MAX as u128 + STORE_TIME.as_millis(),
@@ -103,6 +109,26 @@ async fn owned(state: &HttpState, id: AccountId, text: &str) -> Result<(Account,
     Ok((account, face.ticket))
 }
 
+/// How a ticket stands; its owner is still here.
+async fn look(state: &HttpState, account: &Account, ticket: TicketId) -> Result<TicketView, NoPlace> {
+    state.parts().desk.look_at(account.row, ticket).await
+}
+
+/// Whether a ticket's owner may play now. Whom maintenance stops is heard by the desk all the same: who keeps asking keeps the place.
+async fn may_play(state: &HttpState, account: &Account, ticket: TicketId) -> Result<(), Problem> {
+    let Err(refused) = entry::may_play(state, account) else { return Ok(()) };
+    if refused.kind == Kind::Maintenance {
+        // A desk that is busy hears the next question.
+        let _ = look(state, account, ticket).await;
+    }
+    Err(paced(refused))
+}
+
+/// Whoever waits comes back in time to keep the place.
+fn paced(refused: Problem) -> Problem {
+    if refused.kind == Kind::Maintenance { refused.after(MAINTENANCE_PAUSE) } else { refused }
+}
+
 /// How long a poll may wait; 0 when it does not say.
 fn wait(query: Option<&str>) -> Result<Duration, Problem> {
     let mut said = query.unwrap_or_default().split('&').filter_map(|pair| {
@@ -125,7 +151,7 @@ pub(super) async fn poll(
 ) -> Result<Response, Problem> {
     let wait = wait(query.as_deref())?;
     let (account, ticket) = owned(&state, bearer.account, &ticket).await?;
-    entry::may_play(&state, &account)?;
+    may_play(&state, &account, ticket).await?;
     // Who waits takes nothing from who acts: the waiting have a bound of their own, and where it is full nobody is refused for it.
     let room = if wait.is_zero() { None } else { state.waits().try_acquire().ok() };
     let wait = if room.is_some() { wait } else { Duration::ZERO };

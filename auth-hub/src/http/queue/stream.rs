@@ -17,7 +17,7 @@ use shared_msgs::clock::UnixMs;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use super::{QueueReply, owned};
+use super::{QueueReply, look, may_play, owned, paced};
 use crate::accounts::Account;
 use crate::handover::NoPlace;
 use crate::http::entry;
@@ -94,7 +94,7 @@ pub(in crate::http) async fn events(
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
     let (account, ticket) = owned(&state, id, &text).await?;
-    entry::may_play(&state, &account)?;
+    may_play(&state, &account, ticket).await?;
     let first = look(&state, &account, ticket).await?;
     let place = state.streams().open(ticket).ok_or_else(Problem::busy)?;
     let (sender, body) = Channel::<Bytes>::new(1);
@@ -107,11 +107,6 @@ pub(in crate::http) async fn events(
     tasks.spawn(follow.instrument(Span::current()));
     let kind = [(header::CONTENT_TYPE, "text/event-stream")];
     Ok((kind, Body::new(body)).into_response())
-}
-
-/// How a ticket stands; its owner is still here.
-async fn look(state: &HttpState, account: &Account, ticket: TicketId) -> Result<TicketView, NoPlace> {
-    state.parts().desk.look_at(account.row, ticket).await
 }
 
 /// A ticket, and who follows it.
@@ -181,7 +176,7 @@ impl Followed {
     /// Why the account may not play any more. A store that does not say so is asked again.
     async fn shut_out(&self) -> Option<Problem> {
         match self.state.parts().store.by_public(self.account.id).await {
-            Ok(Some(now)) => entry::may_play(&self.state, &now).err(),
+            Ok(Some(now)) => entry::may_play(&self.state, &now).err().map(paced),
             Ok(None) => Some(Problem::new(Kind::AccessTokenInvalid)),
             Err(_) => None,
         }

@@ -172,3 +172,21 @@ async fn polls_that_wait_shut_nobody_out_and_beyond_their_bound_are_answered_at_
     assert_eq!(api.send(request("GET", &poll, &bob)).await.status, 200);
     assert_eq!(api.desk.ticket_asks.lock().unwrap()[3].wait.as_secs(), 5, "there is room to wait again");
 }
+
+#[tokio::test]
+async fn who_keeps_asking_during_maintenance_is_heard_and_told_to_come_back_in_time() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let path = format!("/queue/{}", ticket(&api).await);
+    let on = json!({ "message": "back at 9", "operator": "grace", "why": "patch" });
+    assert_eq!(api.command("/admin/maintenance", &on).await.status, 200);
+    for path in [path.clone(), format!("{path}?wait_ms=5000"), format!("{path}/events")] {
+        let refused = api.send(request("GET", &path, &bob)).await;
+        refused.problem(503, "maintenance");
+        assert_eq!((refused.retry_after_s(), &refused.json["detail"]), (10, &json!("back at 9")));
+        assert_eq!(api.desk.looks.lock().unwrap().split_off(0), [(bob.row, TicketId([7; 16]))], "{path}");
+    }
+    assert!(api.desk.ticket_asks.lock().unwrap().is_empty(), "nobody gets a place");
+    // Who has no ticket to lose comes back when it may be over.
+    assert_eq!(api.log_in("bob", PASSWORD).await.retry_after_s(), 60);
+}
