@@ -94,7 +94,7 @@ fn finished(routes: Router<HttpState>, state: HttpState) -> Router {
 
 fn with_fallbacks(routes: Router<HttpState>) -> Router<HttpState> {
     routes
-        .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
+        .method_not_allowed_fallback(routes::method_not_allowed)
         .fallback(async || Problem::new(Kind::NotFound))
 }
 

@@ -30,7 +30,7 @@ pub fn document() -> Value {
     let mut paths = Map::new();
     for route in clients().filter(|route| route.audience != Audience::Operators) {
         let verb = match route.verb {
-            Verb::Get => "get",
+            Verb::Get | Verb::GetThatActs => "get",
             Verb::Post => "post",
             Verb::Delete => "delete",
         };
@@ -47,7 +47,7 @@ pub fn document() -> Value {
             "description": format!(
                 "Accounts, logins and places on game servers. Every answer that is not a success is a problem document (RFC 9457): decide by \
                  its `code`. A path that is not listed gives 404 `not-found`, another method 405 `method-not-allowed` with `Allow`; `GET` \
-                 answers `HEAD`. Bodies are objects of at most {BODY_BYTES_MAX} bytes; unknown members are refused, query parameters that are \
+                 answers `HEAD`, but for tickets. Bodies are objects of at most {BODY_BYTES_MAX} bytes; unknown members are refused, query parameters that are \
                  not listed are ignored. Every request is answered within {} s. Replies may gain members. What is no HTTP/1.1 at all gets a bare 400, a head \
                  of more than 16 KiB or 100 headers a bare 431, and the connection ends.",
                 REQUEST_DEADLINE.as_secs()

@@ -5,12 +5,14 @@
 mod admin;
 mod queue;
 
+use axum::http::{HeaderValue, Uri, header};
 use axum::middleware::from_fn;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use super::members::{self, Members};
 use super::openapi;
-use super::problem::Kind;
+use super::problem::{Kind, Problem};
 use super::shed::Class;
 use super::state::HttpState;
 use super::{edge, handover, health, login, register, servers};
@@ -20,8 +22,22 @@ use crate::handover::NoPlace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Get,
+    /// Changes something: whoever wants the head of its answer alone would have taken what the body says, and lost it.
+    GetThatActs,
     Post,
     Delete,
+}
+
+impl Verb {
+    /// As `Allow` says it.
+    const fn allows(self) -> &'static str {
+        match self {
+            Self::Get => "GET,HEAD",
+            Self::GetThatActs => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
 }
 
 /// Whom a route is for.
@@ -126,6 +142,9 @@ impl Route {
     pub(super) fn service(&self) -> MethodRouter<HttpState> {
         match self.verb {
             Verb::Get | Verb::Delete => (self.handler)().route_layer(from_fn(edge::without_body)),
+            Verb::GetThatActs => {
+                (self.handler)().head(method_not_allowed).route_layer(from_fn(edge::without_body))
+            }
             Verb::Post => (self.handler)(),
         }
     }
@@ -139,7 +158,6 @@ impl Route {
             (self.asks.is_some(), ON_BODIES),
             (self.verb != Verb::Post, ON_GETS),
             (self.is_idempotent, ON_KEYS),
-            (self.verb == Verb::Get, ON_GETS),
             (true, ON_ALL),
         ];
         lists.into_iter().filter(|(applies, _)| *applies).flat_map(|(_, kinds)| kinds.iter().copied())
@@ -320,6 +338,17 @@ const ROUTES: &[Route] = &[
         own_problems: &[],
     },
 ];
+
+/// What answers a method that the path does not take. The library's own `Allow` would name `HEAD` wherever it names `GET`.
+pub(super) async fn method_not_allowed(uri: Uri) -> Response {
+    let on_path = all().filter(|route| fits(route.path, uri.path()));
+    let allowed: Vec<_> = on_path.map(|route| route.verb.allows()).collect();
+    let mut response = Problem::new(Kind::MethodNotAllowed).into_response();
+    if let Ok(allowed) = HeaderValue::from_str(&allowed.join(",")) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
+}
 
 fn at(path: &str) -> Option<&'static Route> {
     all().find(|route| fits(route.path, path))

@@ -14,6 +14,8 @@ async fn methods_and_paths() {
     for (line, allow) in [
         ("GET /auth/login", "POST"),
         ("HEAD /auth/register", "POST"),
+        ("HEAD /queue/any", "GET,DELETE"),
+        ("HEAD /queue/any/events", "GET"),
         ("PUT /handover", "POST"),
         ("OPTIONS /auth/login", "POST"),
         ("POST /servers", "GET,HEAD"),

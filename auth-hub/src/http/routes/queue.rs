@@ -22,7 +22,7 @@ const ON_TICKETS: &[Kind] = &[
 pub(super) const ROUTES: &[Route] = &[
     Route {
         path: "/queue/{ticket}",
-        verb: Verb::Get,
+        verb: Verb::GetThatActs,
         handler: || get(queue::poll),
         audience: Audience::Clients,
         class: Some(Class::Handover),
@@ -42,7 +42,7 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         path: "/queue/{ticket}/events",
-        verb: Verb::Get,
+        verb: Verb::GetThatActs,
         handler: || get(queue::events),
         audience: Audience::Clients,
         class: Some(Class::Handover),

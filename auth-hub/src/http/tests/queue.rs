@@ -190,3 +190,27 @@ async fn who_keeps_asking_during_maintenance_is_heard_and_told_to_come_back_in_t
     // Who has no ticket to lose comes back when it may be over.
     assert_eq!(api.log_in("bob", PASSWORD).await.retry_after_s(), 60);
 }
+
+#[tokio::test]
+async fn head_takes_no_place() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let path = format!("/queue/{}", ticket(&api).await);
+    for (path, allow) in [(path.clone(), "GET,DELETE"), (format!("{path}/events"), "GET")] {
+        for method in ["HEAD", "PUT"] {
+            let refused = api.send(request(method, &path, &bob)).await;
+            let told = (refused.status.as_u16(), refused.headers[header::ALLOW].to_str().unwrap());
+            assert_eq!(told, (405, allow), "{method} {path}");
+        }
+    }
+    assert!(api.desk.ticket_asks.lock().unwrap().is_empty() && api.desk.looks.lock().unwrap().is_empty());
+    assert_eq!(api.send(request("GET", &path, &bob)).await.status, 200, "the place is still there");
+    // Looking changes nothing elsewhere, and may be asked for by its head.
+    for route in routes::all().filter(|route| route.verb == routes::Verb::Get) {
+        let mut head = request("HEAD", route.path, &bob);
+        let key = format!("Bearer {}", admin_key().expose());
+        head.headers_mut().insert(header::AUTHORIZATION, key.parse().unwrap());
+        assert_eq!(api.send(head).await.status, 200, "{}", route.path);
+    }
+    assert!(api.store.audit_last(9).await.unwrap().is_empty());
+}
