@@ -10,6 +10,7 @@ use tracing::warn;
 use super::problem::{Kind, Problem};
 use super::state::HttpState;
 use crate::accounts::{Account, AccountState, Build};
+use crate::handover::{NoPlace, Refused};
 
 /// Refuses clients that are too old. Tells nothing of any account, so it is asked first.
 pub(super) fn is_new_enough(state: &HttpState, build: Option<&Build>) -> Result<(), Problem> {
@@ -36,6 +37,19 @@ fn is_not_shut_out(state: &HttpState, account: &Account) -> Result<(), Problem> 
         AccountState::Active => Ok(()),
         AccountState::Disabled | AccountState::Banned => Err(Problem::new(Kind::Banned)),
     }
+}
+
+/// What the desk's refusal is to the client. Of a ban it knows no more than that there is one: why, and until when, is read here.
+pub(super) async fn refusal(state: &HttpState, account: &Account, refused: Refused) -> Problem {
+    let handover = refused.handover;
+    if refused.why != NoPlace::Banned {
+        return refused.into();
+    }
+    match state.parts().store.by_public(account.id).await {
+        Ok(Some(now)) => is_not_shut_out(state, &now).err().map(|problem| problem.of_handover(handover)),
+        Ok(None) | Err(_) => None,
+    }
+    .unwrap_or_else(|| refused.into())
 }
 
 /// Asked again when there is a place. A ban is stored first, and then all that the account has is ended: who was banned in between is found

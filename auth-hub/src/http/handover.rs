@@ -122,7 +122,8 @@ pub(super) async fn place(
         Err(refused) if by_label && is_lack(refused.why) => {
             Err(Problem::from(refused).with_detail(ONLY_LABELLED))
         }
-        other => other.map_err(Problem::from),
+        Err(refused) => Err(entry::refusal(state, account, refused).await),
+        Ok(queued) => Ok(queued),
     };
     let ms = state.ms_since(started);
     match &result {

@@ -25,7 +25,7 @@ use super::routes::LOG_IN;
 use super::state::HttpState;
 use crate::accounts::throttle::Verdict;
 use crate::accounts::{Account, Build, LoginName, Password, Phc};
-use crate::handover::Answered;
+use crate::handover::{Answered, NoPlace};
 use crate::sessions::AccessToken;
 
 #[derive(Serialize)]
@@ -123,9 +123,9 @@ async fn enter(
         None => None,
         Some(wishes) => {
             let placed = place(&state, &account, wishes, started).await;
-            // Who was banned meanwhile has earned nothing.
+            // Who was banned meanwhile has earned nothing, whoever found it out.
             Some(placed.map_err(|problem| match problem.kind {
-                Kind::Banned => problem,
+                Kind::Banned | Kind::NoPlace(NoPlace::Banned) => problem,
                 _ => problem.with_access(Arc::clone(&access)),
             })?)
         }

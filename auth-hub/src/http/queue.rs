@@ -168,11 +168,15 @@ pub(super) async fn poll(
         () = state.parts().stopping.cancelled(), if !wait.is_zero() => ask(Duration::ZERO).await,
         answered = ask(wait) => answered,
     };
-    if let Ok(Answered::Placed(placed)) = &answered {
+    let answered = match answered {
+        Ok(answered) => answered,
+        Err(refused) => return Err(entry::refusal(&state, &account, refused).await),
+    };
+    if let Answered::Placed(placed) = &answered {
         entry::may_still_play(&state, &account, placed.handover).await?;
         info!(target: "handover", account_id = %account.id, handover_id = %placed.handover, server_id = %placed.server, "ticket.used");
     }
-    Ok(reply(&state, &account, &answered?))
+    Ok(reply(&state, &account, &answered))
 }
 
 pub(super) async fn leave(

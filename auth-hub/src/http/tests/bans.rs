@@ -88,3 +88,52 @@ async fn the_ban_stands_when_what_the_account_had_cannot_be_ended() {
     let outcome = api.store.audit_last(1).await.unwrap().remove(0).outcome.unwrap();
     assert!(outcome.contains("not ended"), "{outcome}");
 }
+
+#[tokio::test]
+async fn whom_the_desk_refuses_for_a_ban_reads_why_and_gets_no_access_token() {
+    let api = TestApi::start().await;
+    let bob = api.account("bob").await;
+    let waiting = super::queue::view(crate::queue::Standing::Waiting, 3);
+    api.desk.tickets.lock().unwrap().push_back(Ok(Answered::Queued(waiting)));
+    let ticket = api.log_in("bob", PASSWORD).await.json["queue"]["ticket"].as_str().unwrap().to_owned();
+    // The ban ends the handover while it runs.
+    for refused in ["login", "ticket"] {
+        api.desk.script.lock().unwrap().clear();
+        let held = CancellationToken::new();
+        *api.desk.holds.lock().unwrap() = Some(held.clone());
+        *api.desk.waits.lock().unwrap() = Some(held.clone());
+        let asked = async {
+            if refused == "login" {
+                api.desk.script.lock().unwrap().push_back(NoPlace::Banned);
+                api.log_in("bob", PASSWORD).await
+            } else {
+                api.desk.tickets.lock().unwrap().push_back(Err(NoPlace::Banned));
+                let path = format!("/queue/{ticket}?wait_ms=5000");
+                api.send(super::queue::request("GET", &path, &bob)).await
+            }
+        };
+        let banned = async {
+            tokio::select! {
+                () = api.desk.handover_asked.notified(), if refused == "login" => {}
+                () = api.desk.ticket_asked.notified(), if refused == "ticket" => {}
+            }
+            assert_eq!(api.command("/admin/ban", &ban(&json!({ "for_s": 60 }))).await.status, 200);
+            held.cancel();
+        };
+        let (reply, ()) = tokio::join!(asked, banned);
+        reply.problem(403, "banned");
+        assert_eq!(
+            (&reply.json["detail"], &reply.json["banned_until_ms"]),
+            (&json!("sold accounts"), &json!(START.0 + 60_000))
+        );
+        assert_eq!(reply.json["handover_id"], HANDOVER.to_string(), "{refused}");
+        assert!(reply.json.get("access_token").is_none(), "{reply:?}");
+        assert_eq!(api.command("/admin/unban", &ban(&json!({}))).await.status, 200);
+    }
+    // Lifted again meanwhile, it is a ban without a reason, and earns nothing either.
+    *api.desk.holds.lock().unwrap() = None;
+    api.desk.script.lock().unwrap().push_back(NoPlace::Banned);
+    let reply = api.log_in("bob", PASSWORD).await;
+    reply.problem(403, "banned");
+    assert!(reply.json.get("access_token").is_none() && reply.json.get("detail").is_none(), "{reply:?}");
+}

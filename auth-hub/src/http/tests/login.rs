@@ -156,7 +156,6 @@ async fn a_login_without_a_place_is_no_dead_end() {
         (NoPlace::ServerUnknown, 404, "server-unknown", Value::Null),
         (NoPlace::TimedOut, 504, "handover-timed-out", json!(1)),
         (NoPlace::Kicked, 409, "kicked", Value::Null),
-        (NoPlace::Banned, 403, "banned", Value::Null),
     ] {
         api.desk.script.lock().unwrap().push_back(why);
         let refused = api.log_in("bob", PASSWORD).await;
