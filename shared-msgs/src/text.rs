@@ -38,6 +38,11 @@ pub fn one_line(text: &str, bytes_max: usize) -> String {
     line
 }
 
+/// Whether a character may stand in a line as it is: none that is not seen, breaks the line or moves others about.
+pub fn is_plain(c: char) -> bool {
+    !is_unseen(c) && !matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
@@ -71,12 +76,24 @@ mod tests {
         assert_eq!(one_line(" \n ", 9), "");
     }
 
+    #[test]
+    fn what_moves_others_about_is_not_plain() {
+        for c in [
+            '\n', '\u{1b}', '\u{85}', '\u{ad}', '\u{200b}', '\u{202e}', '\u{2028}', '\u{2029}', '\u{2066}',
+            '\u{feff}',
+        ] {
+            assert!(!is_plain(c), "{c:?}");
+        }
+        // Spaces of any script are seen.
+        assert!("a Ä 漢\u{3000}字 שלום 🎉\u{fe0f} '\u{a0}\u{2026}".chars().all(is_plain));
+    }
+
     proptest! {
         #[test]
         fn a_line_is_short_and_stays_as_it_is(text in ".{0,200}", bytes_max in 0_usize..100) {
             let line = one_line(&text, bytes_max);
             prop_assert!(line.len() <= bytes_max);
-            prop_assert!(!line.chars().any(is_unseen));
+            prop_assert!(!line.chars().any(is_unseen) && line.chars().all(is_plain));
             prop_assert_eq!(one_line(&line, bytes_max), line);
         }
     }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use shared_msgs::text::is_plain;
 use zeroize::Zeroizing;
 
 use super::members::{BUILD, Form, LATENCIES_MAX, Member, Members, TEXTS_MAX};
@@ -122,15 +123,15 @@ impl Fields {
         }
     }
 
-    /// A text that may be missing: one line within the member's bounds, with nothing in it that could steer a terminal.
+    /// A text that may be missing: one line within the member's bounds, with nothing in it that is not seen or that could steer a screen.
     pub(super) fn line(&mut self, member: &'static Member) -> Result<Option<String>, Problem> {
         let Some(text) = self.optional_text(member) else { return Ok(None) };
         let Form::Text { bytes_min, bytes_max, .. } = member.form else { return Ok(None) };
         if !(bytes_min..=bytes_max).contains(&text.len()) {
             return Err(invalid(member, &format!("has {bytes_min} to {bytes_max} bytes")));
         }
-        if text.chars().any(char::is_control) {
-            return Err(invalid(member, "is one line, without control characters"));
+        if !text.chars().all(is_plain) {
+            return Err(invalid(member, "is one line, without control or invisible characters"));
         }
         Ok(Some(text))
     }

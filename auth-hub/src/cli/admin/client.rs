@@ -15,6 +15,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use shared_msgs::net::tls::{ClientTls, ClientTlsFiles};
+use shared_msgs::text::is_plain;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -153,7 +154,7 @@ fn refused(status: u16, problem: &Value) -> Trouble {
     Trouble::Refused { code, words, may_retry }
 }
 
-/// Nothing that could steer a terminal.
+/// Nothing that could steer a terminal, or show a text as another.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
 }

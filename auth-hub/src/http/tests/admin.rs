@@ -174,7 +174,17 @@ async fn bodies_are_strict_and_texts_are_one_line() {
         (
             "kick",
             json!({ "player": "bob", "why": "x\u{1b}[2J", "operator": "g" }),
-            "`why` is one line, without control characters",
+            "`why` is one line, without control or invisible characters",
+        ),
+        (
+            "ban",
+            json!({ "player": "bob", "why": "reads \u{202e}drawkcab", "operator": "g" }),
+            "`why` is one line, without control or invisible characters",
+        ),
+        (
+            "broadcast",
+            json!({ "text": "two\u{2028}lines", "why": "x", "operator": "g" }),
+            "`text` is one line, without control or invisible characters",
         ),
         (
             "ban",
