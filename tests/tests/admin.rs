@@ -147,12 +147,12 @@ async fn what_holds_for_everybody_holds_over_a_restart() -> anyhow::Result<()> {
     let account = json!({ "login": "bob", "password": PASSWORD });
     assert_eq!(site.post("/auth/register", &account).await?.0, 201);
     site.says(
-        &["maintenance", "on", "--message", "back at nine", "--allow", "bob"],
+        &["maintenance", "on", "--message", "back at nine", "--allow", "bob", "--why", "patch"],
         &["on: back at nine", "bob"],
     )
     .await?;
-    site.says(&["min-build", "1.10"], &["least build", "1.10"]).await?;
-    site.says(&["message", "hello all"], &["message", "hello all"]).await?;
+    site.says(&["min-build", "1.10", "--why", "patch"], &["least build", "1.10"]).await?;
+    site.says(&["message", "hello all", "--why", "festival"], &["message", "hello all"]).await?;
 
     let site = site.restart().await?;
     let (status, refused) = site.log_in("ada", Some("1.10")).await?;
@@ -164,7 +164,9 @@ async fn what_holds_for_everybody_holds_over_a_restart() -> anyhow::Result<()> {
     assert_eq!((status, &reply["message"]), (200, &json!("hello all")));
     assert_eq!(site.log_in("bob", Some("1.9")).await?.1["code"], "client-too-old");
     for off in [&["maintenance", "off"][..], &["min-build", "--none"], &["message", "--none"]] {
-        assert_eq!(site.admin(off).await?.code, Some(0), "{off:?}");
+        assert_eq!(site.admin(off).await?.code, Some(2), "{off:?}: nobody said why");
+        let off = [off, &["--why", "done"]].concat();
+        assert_eq!(site.admin(&off).await?.code, Some(0), "{off:?}");
     }
     let (status, reply) = site.log_in("ada", None).await?;
     assert_eq!((status, &reply["message"]), (200, &Value::Null));

@@ -11,6 +11,8 @@ use super::store::{Store, StoreError};
 
 /// Rows that are shown at one time.
 pub const AUDIT_ROWS_MAX: u32 = 500;
+/// Longest reason of an action.
+pub const REASON_BYTES_MAX: usize = 200;
 
 /// An action that is about to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +21,9 @@ pub struct Deed {
     pub operator: String,
     /// What.
     pub action: &'static str,
-    /// To whom: a login name, a server's id, or nothing.
+    /// To whom or to what: a login name, a server's id, a rule's new text, or nothing.
     pub target: String,
-    /// Why, in the operator's words; may be empty.
+    /// Why, in the operator's words.
     pub reason: String,
 }
 

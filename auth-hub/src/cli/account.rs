@@ -12,11 +12,15 @@ use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use shared_msgs::clock::{Clock, SystemClock};
 use shared_msgs::rng::{Rng, SystemRng};
+use shared_msgs::text::is_plain;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::admin::user;
 use super::{Terminal, open_store};
 use crate::accounts::account::PASSWORD_BYTES_MAX;
+use crate::accounts::admin::AdminError;
+use crate::accounts::audit::{Deed, REASON_BYTES_MAX};
 use crate::accounts::store::PAGE_ACCOUNTS_MAX;
 use crate::accounts::{
     Account, AccountState, DisplayName, LoginName, Password, PasswordPool, PlayerRow, PoolConfig, Store,
@@ -46,21 +50,33 @@ pub enum AccountCommand {
     SetPassword {
         /// Whose
         login: LoginName,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        why: String,
     },
     /// Let nobody log in with this account
     Disable {
         /// Whose
         login: LoginName,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        why: String,
     },
     /// Undo `disable`
     Enable {
         /// Whose
         login: LoginName,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        why: String,
     },
     /// Let this account go before others in the login queue, or no longer
     Priority {
         /// Whose
         login: LoginName,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        why: String,
         /// on or off
         #[arg(value_parser = clap::builder::PossibleValuesParser::new(["on", "off"]))]
         state: String,
@@ -127,29 +143,62 @@ async fn perform(
                 }
             }
         }
-        AccountCommand::SetPassword { login } => {
+        AccountCommand::SetPassword { login, why } => {
             // Asked first, so that nobody types a password for nothing.
             admin::find(store, &login).await?;
             let password = read_password(terminal)?;
-            admin::set_password(store, &pool(config)?, &login, password).await?;
+            let pool = pool(config)?;
+            let work = admin::set_password(store, &pool, &login, password);
+            audited(store, "account-set-password", login.to_string(), why, work).await?;
             writeln!(terminal.output, "password of {login} set")?;
         }
-        AccountCommand::Disable { login } => {
-            admin::set_state(store, &login, AccountState::Disabled).await?;
+        AccountCommand::Disable { login, why } => {
+            admin::find(store, &login).await?;
+            let work = admin::set_state(store, &login, AccountState::Disabled);
+            audited(store, "account-disable", login.to_string(), why, work).await?;
             writeln!(terminal.output, "{login} is disabled")?;
         }
-        AccountCommand::Enable { login } => {
-            admin::set_state(store, &login, AccountState::Active).await?;
+        AccountCommand::Enable { login, why } => {
+            admin::find(store, &login).await?;
+            let work = admin::set_state(store, &login, AccountState::Active);
+            audited(store, "account-enable", login.to_string(), why, work).await?;
             writeln!(terminal.output, "{login} is active")?;
         }
-        AccountCommand::Priority { login, state } => {
+        AccountCommand::Priority { login, why, state } => {
             let account = admin::find(store, &login).await?;
-            store.set_priority(account.row, state == "on").await?;
+            let work = async { Ok(store.set_priority(account.row, state == "on").await?) };
+            audited(store, "account-priority", format!("{login} {state}"), why, work).await?;
             writeln!(terminal.output, "priority of {login} is {state}")?;
         }
         AccountCommand::Import { file } => return import_file(store, &file, terminal).await,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes an action down, does it, and writes down what came of it: as a running hub does for its admin API.
+async fn audited(
+    store: &Store,
+    action: &'static str,
+    target: String,
+    reason: String,
+    work: impl Future<Output = Result<(), AdminError>>,
+) -> anyhow::Result<()> {
+    let deed = Deed { operator: user(), action, target, reason };
+    let id = store.audit_begin(deed, SystemClock::new().now().unix).await?;
+    let done = work.await;
+    let outcome = done.as_ref().map_or_else(|error| format!("failed: {error}"), |()| "done".to_owned());
+    store.audit_end(id, outcome).await?;
+    Ok(done?)
+}
+
+/// What the audit holds as a reason.
+fn reason(text: &str) -> Result<String, String> {
+    if !(1..=REASON_BYTES_MAX).contains(&text.len()) || !text.chars().all(is_plain) {
+        return Err(format!(
+            "a reason is one line of 1 to {REASON_BYTES_MAX} bytes, without invisible characters"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 async fn import_file(store: &Store, file: &Path, terminal: &mut Terminal<'_>) -> anyhow::Result<ExitCode> {

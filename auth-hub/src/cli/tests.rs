@@ -132,21 +132,56 @@ async fn accounts_are_made_shown_listed_and_switched() {
     }
     assert!(!shown.contains("argon2"), "{shown}");
 
-    assert!(bench.run("account disable bob", "").await.ok);
+    assert!(bench.run("account disable bob --why cheats", "").await.ok);
     let listed = bench.run("account list", "").await.out;
     let lines: Vec<_> = listed.lines().collect();
     assert_eq!(lines.len(), 2, "{listed}");
     assert_eq!(lines[0], format!("bob\tdisabled\t{}\tB", bob.id));
     assert!(lines[1].starts_with("carol\tactive\t") && lines[1].ends_with("\tcarol"));
-    assert!(bench.run("account enable bob", "").await.ok);
+    assert!(bench.run("account enable bob --why sorry", "").await.ok);
     assert!(bench.run("account show bob", "").await.out.contains("state         active"));
+}
+
+#[tokio::test]
+async fn what_changes_an_account_is_written_down() {
+    let bench = Bench::new();
+    assert!(bench.run("account add bob", "correct horse\n").await.ok);
+    for args in ["disable bob --why cheats", "enable bob --why sorry", "priority bob on --why pays"] {
+        assert!(bench.run(&format!("account {args}"), "").await.ok, "{args}");
+    }
+    assert!(bench.run("account set-password bob --why forgotten", "battery staple\n").await.ok);
+    assert!(!bench.run("account disable nobody --why x", "").await.ok);
+    let store = bench.store().await;
+    let rows = store.audit_last(9).await.unwrap();
+    store.close().await;
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (&*row.action, &*row.target, &*row.reason, row.outcome.as_deref().unwrap_or("begun")))
+        .collect();
+    let expected = [
+        ("account-set-password", "bob", "forgotten", "done"),
+        ("account-priority", "bob on", "pays", "done"),
+        ("account-enable", "bob", "sorry", "done"),
+        ("account-disable", "bob", "cheats", "done"),
+    ];
+    assert_eq!(told, expected, "for the last there was nobody");
+    assert!(rows.iter().all(|row| !row.operator.is_empty() && row.at.0 > 0));
+    let parse = |args: &[&str]| Cli::try_parse_from([&["auth-hub", "account"][..], args].concat());
+    for misuse in [
+        &["disable", "bob"][..],
+        &["enable", "bob", "--why", ""],
+        &["priority", "bob", "on", "--why", "two\nlines"],
+        &["set-password", "bob", "--why", &"x".repeat(201)],
+    ] {
+        assert_eq!(parse(misuse).err().map(|error| error.exit_code()), Some(2), "{misuse:?}");
+    }
 }
 
 #[tokio::test]
 async fn passwords_come_from_standard_input() {
     let bench = Bench::new();
     assert!(bench.run("account add bob", "correct horse\n").await.ok);
-    assert!(bench.run("account set-password bob", "battery staple\n").await.ok);
+    assert!(bench.run("account set-password bob --why forgotten", "battery staple\n").await.ok);
     let store = bench.store().await;
     let bob = store.by_login(&"bob".parse().unwrap()).await.unwrap().unwrap();
     let pool = account::pool(&bench.config).unwrap();
@@ -161,9 +196,9 @@ async fn passwords_come_from_standard_input() {
         ("account add dave", "short", "at least 8"),
         ("account add dave", &"horse".repeat(100), "at most 256"),
         ("account add bob", "correct horse\n", "taken"),
-        ("account set-password nobody", "correct horse\n", "no such account"),
+        ("account set-password nobody --why x", "correct horse\n", "no such account"),
         ("account show nobody", "", "no such account"),
-        ("account disable nobody", "", "no such account"),
+        ("account disable nobody --why x", "", "no such account"),
     ] {
         let done = bench.run(args, input).await;
         assert!(!done.ok && done.out.is_empty() && done.complaints.contains(says), "{args}: {done:?}");

@@ -62,7 +62,7 @@ enum AdminCommand {
     Undrain {
         server: ServerId,
         #[arg(long, value_name = "TEXT")]
-        why: Option<String>,
+        why: String,
     },
     /// Believe no key of this server below its next generation any more
     RevokeKey {
@@ -71,7 +71,7 @@ enum AdminCommand {
         #[arg(long, value_name = "N")]
         lowest: Option<u32>,
         #[arg(long, value_name = "TEXT")]
-        why: Option<String>,
+        why: String,
     },
     /// Look for accounts by login name, account id, or the start of a login or display name
     Find { player: String },
@@ -103,6 +103,8 @@ enum AdminCommand {
     Maintenance(Maintenance),
     /// Let no client in that is older
     MinBuild {
+        #[arg(long, value_name = "TEXT")]
+        why: String,
         /// Dotted numbers, like 1.12.3
         #[arg(required_unless_present = "none", conflicts_with = "none")]
         build: Option<String>,
@@ -112,6 +114,8 @@ enum AdminCommand {
     },
     /// Set the message of the day
     Message {
+        #[arg(long, value_name = "TEXT")]
+        why: String,
         #[arg(required_unless_present = "none", conflicts_with = "none")]
         text: Option<String>,
         /// Have none
@@ -121,6 +125,8 @@ enum AdminCommand {
     /// Say something to players in game
     Broadcast {
         text: String,
+        #[arg(long, value_name = "TEXT")]
+        why: String,
         /// Only to those of this server
         #[arg(long, value_name = "SERVER")]
         server: Option<ServerId>,
@@ -145,9 +151,14 @@ enum Maintenance {
         /// Login names that get in all the same
         #[arg(long, num_args = 1.., value_name = "LOGIN")]
         allow: Vec<String>,
+        #[arg(long, value_name = "TEXT")]
+        why: String,
     },
     /// Let everybody in again
-    Off,
+    Off {
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+    },
     /// Show what holds for everybody
     Show,
 }
@@ -209,19 +220,23 @@ fn wish(command: AdminCommand, operator: &str) -> Wish {
         AdminCommand::Unban { player, why } => {
             act("/admin/unban", json!({ "player": player, "why": why }), show::unbanned)
         }
-        AdminCommand::Maintenance(Maintenance::On { message, allow }) => {
-            act("/admin/maintenance", json!({ "message": message, "allow": allow }), show::rules)
+        AdminCommand::Maintenance(Maintenance::On { message, allow, why }) => {
+            let body = json!({ "message": message, "allow": allow, "why": why });
+            act("/admin/maintenance", body, show::rules)
         }
-        AdminCommand::Maintenance(Maintenance::Off) => act("/admin/maintenance", json!({}), show::rules),
+        AdminCommand::Maintenance(Maintenance::Off { why }) => {
+            act("/admin/maintenance", json!({ "why": why }), show::rules)
+        }
         AdminCommand::Maintenance(Maintenance::Show) => Wish::get("/admin/rules", show::rules),
-        AdminCommand::MinBuild { build, none: _ } => {
-            act("/admin/min-build", json!({ "build": build }), show::rules)
+        AdminCommand::MinBuild { why, build, none: _ } => {
+            act("/admin/min-build", json!({ "build": build, "why": why }), show::rules)
         }
-        AdminCommand::Message { text, none: _ } => {
-            act("/admin/message", json!({ "message": text }), show::rules)
+        AdminCommand::Message { why, text, none: _ } => {
+            act("/admin/message", json!({ "message": text, "why": why }), show::rules)
         }
-        AdminCommand::Broadcast { text, server } => {
-            act("/admin/broadcast", json!({ "text": text, "server": server }), show::broadcast)
+        AdminCommand::Broadcast { text, why, server } => {
+            let body = json!({ "text": text, "server": server, "why": why });
+            act("/admin/broadcast", body, show::broadcast)
         }
         AdminCommand::Audit { last } => Wish::look("/admin/audit", json!({ "last": last }), show::audit),
     }
@@ -253,8 +268,8 @@ pub(super) async fn run(
     Ok(if is_half_done { TRY_AGAIN.into() } else { ExitCode::SUCCESS })
 }
 
-/// What the system calls whoever runs this; only a word for the audit, the key is what counts.
-fn user() -> String {
+/// What the system calls whoever runs this; only a word for the audit.
+pub(super) fn user() -> String {
     use std::os::unix::fs::MetadataExt as _;
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     named.filter(|name| !name.is_empty()).unwrap_or_else(|| {

@@ -32,11 +32,15 @@ fn each_command_is_a_route_and_a_body() {
             "/admin/drain",
             json!({ "server": "alpha", "why": "patch", "operator": "grace" }),
         ),
-        ("undrain alpha", "/admin/undrain", json!({ "server": "alpha", "operator": "grace" })),
         (
-            "revoke-key alpha --lowest 3",
+            "undrain alpha --why x",
+            "/admin/undrain",
+            json!({ "server": "alpha", "why": "x", "operator": "grace" }),
+        ),
+        (
+            "revoke-key alpha --lowest 3 --why x",
             "/admin/revoke-key",
-            json!({ "server": "alpha", "lowest": 3, "operator": "grace" }),
+            json!({ "server": "alpha", "lowest": 3, "why": "x", "operator": "grace" }),
         ),
         (
             "kick ada --why rude",
@@ -55,19 +59,27 @@ fn each_command_is_a_route_and_a_body() {
             json!({ "player": "ada", "why": "sorry", "operator": "grace" }),
         ),
         (
-            "maintenance on --message soon --allow ada bob",
+            "maintenance on --message soon --allow ada bob --why x",
             "/admin/maintenance",
-            json!({ "message": "soon", "allow": ["ada", "bob"], "operator": "grace" }),
+            json!({ "message": "soon", "allow": ["ada", "bob"], "why": "x", "operator": "grace" }),
         ),
-        ("maintenance off", "/admin/maintenance", json!({ "operator": "grace" })),
-        ("min-build 1.2", "/admin/min-build", json!({ "build": "1.2", "operator": "grace" })),
-        ("min-build --none", "/admin/min-build", json!({ "operator": "grace" })),
-        ("message hello", "/admin/message", json!({ "message": "hello", "operator": "grace" })),
-        ("message --none", "/admin/message", json!({ "operator": "grace" })),
+        ("maintenance off --why x", "/admin/maintenance", json!({ "why": "x", "operator": "grace" })),
         (
-            "broadcast soon --server alpha",
+            "min-build 1.2 --why x",
+            "/admin/min-build",
+            json!({ "build": "1.2", "why": "x", "operator": "grace" }),
+        ),
+        ("min-build --none --why x", "/admin/min-build", json!({ "why": "x", "operator": "grace" })),
+        (
+            "message hello --why x",
+            "/admin/message",
+            json!({ "message": "hello", "why": "x", "operator": "grace" }),
+        ),
+        ("message --none --why x", "/admin/message", json!({ "why": "x", "operator": "grace" })),
+        (
+            "broadcast soon --server alpha --why x",
             "/admin/broadcast",
-            json!({ "text": "soon", "server": "alpha", "operator": "grace" }),
+            json!({ "text": "soon", "server": "alpha", "why": "x", "operator": "grace" }),
         ),
     ] {
         let asked = wish(parsed(args).unwrap().command, "grace");
@@ -86,10 +98,18 @@ fn misuse_ends_with_two() {
         "ban ada --for -1d --why x",
         "ban ada --for 99999999999999999999w --why x",
         "drain ALPHA --why x",
+        "undrain alpha",
+        "revoke-key alpha --lowest 2",
+        "broadcast soon",
         "maintenance",
+        "maintenance off",
+        "maintenance on --message soon",
         "min-build",
-        "min-build 1 --none",
+        "min-build 1",
+        "min-build --none",
+        "min-build 1 --none --why x",
         "message",
+        "message hello",
     ] {
         assert_eq!(parsed(args).err(), Some(2), "{args}");
     }

@@ -5,7 +5,7 @@
 use shared_msgs::limits;
 
 use crate::accounts::account::LOGIN_CHARS_MAX;
-use crate::accounts::audit::AUDIT_ROWS_MAX;
+use crate::accounts::audit::{AUDIT_ROWS_MAX, REASON_BYTES_MAX};
 use crate::accounts::entry_rules::ALLOWED_MAX;
 use crate::http::members::{BUILD, Form, Member, Members, SERVER};
 
@@ -24,10 +24,8 @@ const fn number(name: &'static str, min: u64, max: u64, about: &'static str) -> 
 /// Who acts.
 pub(super) const OPERATOR: Member = text("operator", 64, true, "Who acts, for the audit.");
 /// Why.
-pub(super) const WHY: Member = text("why", 200, false, "Why, for the audit.");
-/// Why, where it must be said.
-pub(super) const REASON: Member =
-    text("why", 200, true, "Why, for the audit; a banned player reads it, too.");
+pub(super) const WHY: Member =
+    text("why", REASON_BYTES_MAX, true, "Why, for the audit; a banned player reads it, too.");
 /// Whom.
 pub(super) const PLAYER: Member = text("player", 64, true, "A login name or an account id.");
 /// Whom, or nearly.
@@ -65,13 +63,13 @@ pub(super) const ALLOW: Member = Member {
 };
 
 /// Of each route.
-pub(in crate::http) const DRAIN: Members = &[&ON, &WITHIN, &REASON, &OPERATOR];
+pub(in crate::http) const DRAIN: Members = &[&ON, &WITHIN, &WHY, &OPERATOR];
 pub(in crate::http) const ON_SERVER: Members = &[&ON, &WHY, &OPERATOR];
 pub(in crate::http) const REVOKE: Members = &[&ON, &LOWEST, &WHY, &OPERATOR];
 pub(in crate::http) const FIND: Members = &[&LIKE];
 pub(in crate::http) const OF_PLAYER: Members = &[&PLAYER];
-pub(in crate::http) const KICK: Members = &[&PLAYER, &REASON, &OPERATOR];
-pub(in crate::http) const BAN: Members = &[&PLAYER, &FOR, &REASON, &OPERATOR];
+pub(in crate::http) const KICK: Members = &[&PLAYER, &WHY, &OPERATOR];
+pub(in crate::http) const BAN: Members = &[&PLAYER, &FOR, &WHY, &OPERATOR];
 pub(in crate::http) const MAINTENANCE: Members = &[&MESSAGE, &ALLOW, &WHY, &OPERATOR];
 pub(in crate::http) const LEAST_BUILD: Members = &[&BUILD, &WHY, &OPERATOR];
 pub(in crate::http) const SAY: Members = &[&MESSAGE, &WHY, &OPERATOR];

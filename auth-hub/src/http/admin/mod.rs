@@ -60,10 +60,10 @@ impl<T> Done<T> {
     }
 }
 
-/// Who does what, why: members that most actions have.
+/// Who does what, why: members that each action has.
 fn deed(fields: &mut Fields, action: &'static str, target: impl Into<String>) -> Result<Deed, Problem> {
     let operator = fields.needed_line(&members::OPERATOR)?;
-    let reason = fields.line(&members::WHY)?.unwrap_or_default();
+    let reason = fields.needed_line(&members::WHY)?;
     Ok(Deed { operator, action, target: target.into(), reason })
 }
 

@@ -88,10 +88,8 @@ pub(in crate::http) async fn kick(
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::read(&body, members::KICK)?;
     let player = fields.needed_line(&members::PLAYER)?;
-    let reason = fields.needed_line(&members::REASON)?;
     let account = account(&state, &player).await?;
-    let mut deed = deed(&mut fields, "kick", account.login.as_str())?;
-    deed.reason = reason;
+    let deed = deed(&mut fields, "kick", account.login.as_str())?;
     let owned = state.clone();
     let work = async move {
         let report = ask(owned.parts().operations.end(account.row, Code::Kicked)).await?;
@@ -107,12 +105,10 @@ pub(in crate::http) async fn ban(
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::read(&body, members::BAN)?;
     let player = fields.needed_line(&members::PLAYER)?;
-    let reason = fields.needed_line(&members::REASON)?;
     let life = fields.number(&members::FOR)?.map(Duration::from_secs);
     let mut account = account(&state, &player).await?;
-    let mut deed = deed(&mut fields, "ban", account.login.as_str())?;
-    deed.reason.clone_from(&reason);
-    let by = deed.operator.clone();
+    let deed = deed(&mut fields, "ban", account.login.as_str())?;
+    let (by, reason) = (deed.operator.clone(), deed.reason.clone());
     let owned = state.clone();
     let work = async move {
         let since = owned.unix();
@@ -142,10 +138,8 @@ pub(in crate::http) async fn unban(
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::read(&body, members::KICK)?;
     let player = fields.needed_line(&members::PLAYER)?;
-    let reason = fields.needed_line(&members::REASON)?;
     let account = account(&state, &player).await?;
-    let mut deed = deed(&mut fields, "unban", account.login.as_str())?;
-    deed.reason = reason;
+    let deed = deed(&mut fields, "unban", account.login.as_str())?;
     let owned = state.clone();
     let work = async move {
         let was_banned = owned.parts().store.unban(account.row).await?;

@@ -58,12 +58,16 @@ pub(in crate::http) async fn maintenance(
     let allowed =
         fields.texts(&members::ALLOW)?.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>();
     let allowed = allowed.map_err(|_| invalid(&members::ALLOW, "has login names"))?;
-    let (action, target) = match &message {
-        Some(message) => ("maintenance-on", message.clone()),
+    let maintenance = message.map(|message| Maintenance { message, allowed });
+    let (action, target) = match &maintenance {
+        Some(Maintenance { message, allowed }) if allowed.is_empty() => ("maintenance-on", message.clone()),
+        Some(Maintenance { message, allowed }) => {
+            let allowed: Vec<_> = allowed.iter().map(LoginName::as_str).collect();
+            ("maintenance-on", format!("{message} (allowed: {})", allowed.join(" ")))
+        }
         None => ("maintenance-off", String::new()),
     };
     let deed = deed(&mut fields, action, target)?;
-    let maintenance = message.map(|message| Maintenance { message, allowed });
     change(&state, deed, |rules| rules.maintenance = maintenance).await
 }
 

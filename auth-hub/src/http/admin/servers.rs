@@ -45,9 +45,6 @@ pub(in crate::http) async fn drain(
     let server = named(&mut fields)?;
     let within = fields.number(&members::WITHIN)?.map(Duration::from_secs);
     let mut deed = deed(&mut fields, "drain", server.as_str())?;
-    if deed.reason.is_empty() {
-        return Err(invalid(&members::REASON, "is missing"));
-    }
     if let Some(within) = within {
         deed.target = format!("{server} within {} s", within.as_secs());
     }
@@ -117,11 +114,8 @@ pub(in crate::http) async fn broadcast(
     let mut fields = Fields::read(&body, members::BROADCAST)?;
     let text = fields.needed_line(&members::TEXT)?;
     let server: Option<ServerId> = fields.parsed(&SERVER, "is not a server id")?;
-    let target = server.as_ref().map_or("everybody", ServerId::as_str);
-    let mut deed = deed(&mut fields, "broadcast", target)?;
-    if deed.reason.is_empty() {
-        deed.reason.clone_from(&text);
-    }
+    let to = server.as_ref().map_or("everybody", ServerId::as_str);
+    let deed = deed(&mut fields, "broadcast", format!("{to}: {text}"))?;
     let operations = state.parts().operations.clone();
     let work = async move {
         let told = ask(operations.broadcast(text, server)).await?;

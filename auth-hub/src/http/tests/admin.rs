@@ -116,7 +116,7 @@ async fn an_action_that_cannot_be_written_down_is_not_done() {
     for path in ["/admin/kick", "/admin/ban"] {
         api.command(path, &body).await.problem(500, "internal");
     }
-    let body = json!({ "message": "soon", "operator": "grace" });
+    let body = json!({ "message": "soon", "operator": "grace", "why": "x" });
     api.command("/admin/maintenance", &body).await.problem(500, "internal");
     api.operations.were_asked(&[]);
     assert_eq!(api.log_in("bob", PASSWORD).await.status, 200, "neither banned nor stopped");
@@ -145,7 +145,7 @@ async fn what_has_begun_is_written_down_and_runs_to_its_end_without_its_operator
 #[tokio::test]
 async fn a_key_is_revoked_in_the_database_first() {
     let api = TestApi::start().await;
-    let body = json!({ "server": "alpha", "operator": "grace" });
+    let body = json!({ "server": "alpha", "operator": "grace", "why": "x" });
     for lowest in [2, 3] {
         let reply = api.command("/admin/revoke-key", &body).await;
         assert_eq!(
@@ -156,7 +156,7 @@ async fn a_key_is_revoked_in_the_database_first() {
     }
     // Said again with its number, it changes nothing.
     *api.operations.fails.lock().unwrap() = Some(OperationError::Busy);
-    let again = json!({ "server": "alpha", "operator": "grace", "lowest": 3 });
+    let again = json!({ "server": "alpha", "operator": "grace", "why": "x", "lowest": 3 });
     let reply = api.command("/admin/revoke-key", &again).await;
     assert_eq!((&reply.json["lowest_generation"], &reply.json["in_force"]), (&json!(3), &json!(false)));
     assert_eq!(api.store.lowest_generations().await.unwrap(), [("alpha".parse().unwrap(), 3)]);
@@ -201,7 +201,6 @@ async fn bodies_are_strict_and_texts_are_one_line() {
             json!({ "player": "bob", "why": "x", "operator": "g", "for_s": "7d" }),
             "`for_s` must be a whole number",
         ),
-        ("drain", json!({ "server": "alpha", "operator": "g" }), "`why` is missing"),
         ("drain", json!({ "server": "ALPHA", "operator": "g", "why": "x" }), "`server` is not a server id"),
         ("message", json!({ "message": long, "operator": "g" }), "`message` has 1 to 500 bytes"),
         (
@@ -225,6 +224,28 @@ async fn bodies_are_strict_and_texts_are_one_line() {
         let reply = api.command(&format!("/admin/{path}"), &body).await;
         reply.problem(422, "invalid-request");
         assert_eq!(reply.json["detail"], says, "{path}");
+    }
+    // Nothing is changed by anybody who does not say why.
+    for (path, mut body) in [
+        ("drain", json!({ "server": "alpha" })),
+        ("undrain", json!({ "server": "alpha" })),
+        ("revoke-key", json!({ "server": "alpha", "lowest": 2 })),
+        ("broadcast", json!({ "text": "soon" })),
+        ("kick", json!({ "player": "bob" })),
+        ("ban", json!({ "player": "bob" })),
+        ("unban", json!({ "player": "bob" })),
+        ("maintenance", json!({ "message": "soon" })),
+        ("maintenance", json!({})),
+        ("min-build", json!({ "build": "1.2" })),
+        ("message", json!({ "message": "soon" })),
+    ] {
+        body["operator"] = json!("grace");
+        for why in [Value::Null, json!("")] {
+            body["why"] = why;
+            let reply = api.command(&format!("/admin/{path}"), &body).await;
+            reply.problem(422, "invalid-request");
+            assert!(reply.json["detail"].as_str().unwrap().starts_with("`why` "), "{path}: {reply:?}");
+        }
     }
     assert!(audit(&api).await.is_empty() && api.operations.asked.lock().unwrap().is_empty());
 }

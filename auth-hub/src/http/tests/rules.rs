@@ -10,7 +10,7 @@ async fn maintenance_stops_all_but_a_few_and_only_those_who_know_their_password(
     }
     let before = api.log_in("eve", PASSWORD).await;
     let bearer = format!("Bearer {}", before.json["access_token"].as_str().unwrap());
-    let on = json!({ "message": "back at nine", "allow": ["BOB"], "operator": "grace" });
+    let on = json!({ "message": "back at nine", "allow": ["BOB"], "operator": "grace", "why": "patch" });
     let reply = api.command("/admin/maintenance", &on).await;
     assert_eq!(
         reply.json["maintenance"],
@@ -29,10 +29,14 @@ async fn maintenance_stops_all_but_a_few_and_only_those_who_know_their_password(
     assert_eq!(api.get("/servers").await.status, 200, "the list of servers stays");
     assert_eq!(api.store.entry_rules().await.unwrap().maintenance.unwrap().message, "back at nine");
 
-    let off = api.command("/admin/maintenance", &json!({ "operator": "grace" })).await;
+    let off = api.command("/admin/maintenance", &json!({ "operator": "grace", "why": "patch" })).await;
     assert_eq!(off.json["maintenance"], Value::Null);
     assert_eq!(api.log_in("eve", PASSWORD).await.status, 200);
     assert_eq!(api.store.entry_rules().await.unwrap(), EntryRules::default());
+    let rows = api.store.audit_last(2).await.unwrap();
+    let told: Vec<_> = rows.iter().map(|row| (&*row.action, &*row.target, &*row.reason)).collect();
+    let on = ("maintenance-on", "back at nine (allowed: bob)", "patch");
+    assert_eq!(told, [("maintenance-off", "", "patch"), on], "whom it lets in is written down, too");
 }
 
 #[tokio::test]
@@ -44,7 +48,9 @@ async fn clients_below_the_least_build_are_told_to_update() {
     };
     assert_eq!(log_in(json!("0.1")).await.status, 200, "nobody asks");
     assert_eq!(
-        api.command("/admin/min-build", &json!({ "build": "1.10", "operator": "grace" })).await.status,
+        api.command("/admin/min-build", &json!({ "build": "1.10", "operator": "grace", "why": "patch" }))
+            .await
+            .status,
         200
     );
     let before = api.hashes();
@@ -66,7 +72,7 @@ async fn clients_below_the_least_build_are_told_to_update() {
     }
     log_in(json!("1.x")).await.problem(422, "invalid-request");
     assert_eq!(
-        api.command("/admin/min-build", &json!({ "operator": "grace" })).await.json["build_min"],
+        api.command("/admin/min-build", &json!({ "operator": "grace", "why": "patch" })).await.json["build_min"],
         Value::Null
     );
     assert_eq!(api.log_in("bob", PASSWORD).await.status, 200);
@@ -77,12 +83,14 @@ async fn the_message_of_the_day_is_read_by_everybody() {
     let api = TestApi::start().await;
     api.account("bob").await;
     for message in [json!("harvest festival"), Value::Null] {
-        let set = json!({ "message": message, "operator": "grace" });
+        let set = json!({ "message": message, "operator": "grace", "why": "patch" });
         assert_eq!(api.command("/admin/message", &set).await.json["message"], message);
         assert_eq!(api.log_in("bob", PASSWORD).await.json["message"], message);
         assert_eq!(api.get("/servers").await.json["message"], message);
     }
     // The others are left alone.
-    let rules = api.command("/admin/min-build", &json!({ "build": "1.2", "operator": "grace" })).await;
+    let rules = api
+        .command("/admin/min-build", &json!({ "build": "1.2", "operator": "grace", "why": "patch" }))
+        .await;
     assert_eq!(rules.json, json!({ "maintenance": null, "build_min": "1.2", "message": null }));
 }

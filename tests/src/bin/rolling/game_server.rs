@@ -51,7 +51,8 @@ async fn drain(stage: &mut Stage, crew: &mut Crew, on_alpha: &[Who]) -> anyhow::
     ensure!(problem.code == "server-draining", "{problem}");
     say("   Newcomers go to beta; who asks for alpha by name is told server-draining.");
 
-    stage.admin(&["broadcast", "alpha gets an update, come again", "--server", "alpha"]).await?;
+    let text = "alpha gets an update, come again";
+    stage.admin(&["broadcast", text, "--server", "alpha", "--why", "update"]).await?;
     let (polite, stay): (Vec<Who>, Vec<Who>) =
         on_alpha.iter().copied().partition(|who| who.is_multiple_of(2));
     let on_beta = |_, seat: &crate::player::Seat| seat.server.as_deref() == Some("beta");

@@ -109,10 +109,10 @@ async fn accounts(desk: &mut Desk<'_>) -> anyhow::Result<()> {
         + &badly;
     for (code, args, stdin) in [
         (0, &["account", "add", "ada"][..], added),
-        (0, &["account", "set-password", "ada"], changed),
+        (0, &["account", "set-password", "ada", "--why", "x"], changed),
         (1, &["account", "add", "ada"], taken),
         (1, &["account", "add", "bob"], long.repeat(20)),
-        (1, &["account", "set-password", "nobody"], nobody),
+        (1, &["account", "set-password", "nobody", "--why", "x"], nobody),
         (1, &["account", "import", "-"], lines),
         (0, &["account", "list"], String::new()),
         (0, &["account", "show", "ada"], String::new()),
