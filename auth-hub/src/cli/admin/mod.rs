@@ -64,12 +64,12 @@ enum AdminCommand {
         #[arg(long, value_name = "TEXT")]
         why: String,
     },
-    /// Believe no key of this server below its next generation any more
+    /// Believe no key of this server below a generation any more
     RevokeKey {
         server: ServerId,
-        /// The lowest generation that is still believed [default: the next one]
+        /// The lowest generation that is still believed: the fourth part of a key's line says its own
         #[arg(long, value_name = "N")]
-        lowest: Option<u32>,
+        lowest: u32,
         #[arg(long, value_name = "TEXT")]
         why: String,
     },

@@ -98,7 +98,7 @@ pub(super) fn revoked(reply: &Value) -> String {
         "keys of {server} below generation {lowest} are revoked; `auth-hub server-key {server}` prints a new one\n"
     );
     if reply["in_force"] == Value::Bool(false) {
-        let _ = writeln!(out, "not in force yet, the hub is busy: say it again with --lowest {lowest}");
+        let _ = writeln!(out, "not in force yet, the hub is busy: say it again");
     }
     out
 }

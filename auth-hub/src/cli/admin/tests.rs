@@ -100,6 +100,7 @@ fn misuse_ends_with_two() {
         "drain ALPHA --why x",
         "undrain alpha",
         "revoke-key alpha --lowest 2",
+        "revoke-key alpha --why x",
         "broadcast soon",
         "maintenance",
         "maintenance off",

@@ -40,12 +40,10 @@ pub(super) const WITHIN: Member =
 pub(super) const FOR: Member =
     number("for_s", 1, 3_650 * DAY_S, "Seconds until it ends by itself; for ever when missing.");
 /// What is left of a server's keys.
-pub(super) const LOWEST: Member = number(
-    "lowest",
-    2,
-    u32::MAX as u64,
-    "The lowest generation that is still believed; the next one when missing.",
-);
+pub(super) const LOWEST: Member = Member {
+    needed: true,
+    ..number("lowest", 2, u32::MAX as u64, "The lowest generation that is still believed.")
+};
 /// How many.
 pub(super) const LAST: Member =
     number("last", 1, AUDIT_ROWS_MAX as u64, "How many of the last actions; 20 when missing.");

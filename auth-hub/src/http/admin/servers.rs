@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use shared_msgs::ids::ServerId;
-use shared_msgs::keys::FIRST_GENERATION;
 use tracing::warn;
 
 use super::{Done, ask, deed, members, perform};
@@ -77,16 +76,14 @@ pub(in crate::http) async fn revoke_key(
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::read(&body, members::REVOKE)?;
     let server = named(&mut fields)?;
-    let wanted = fields.number(&members::LOWEST)?.map(|lowest| u32::try_from(lowest).unwrap_or(u32::MAX));
-    let deed = deed(&mut fields, "revoke-key", server.as_str())?;
+    // Named, so that a repeat, whose first answer was lost, revokes nothing that came since.
+    let wanted = fields.number(&members::LOWEST)?.ok_or_else(|| invalid(&members::LOWEST, "is missing"))?;
+    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let deed = deed(&mut fields, "revoke-key", format!("{server} below {wanted}"))?;
     let owned = state.clone();
     let work = async move {
         let parts = owned.parts();
         let _alone = owned.change().await;
-        let known = parts.store.lowest_generations().await?;
-        let now =
-            known.into_iter().find(|(id, _)| *id == server).map_or(FIRST_GENERATION, |(_, lowest)| lowest);
-        let wanted = wanted.unwrap_or_else(|| now.saturating_add(1));
         let lowest = parts.store.raise_lowest_generation(&server, wanted).await?;
         // Stored, it holds at the hub's next start whatever comes now.
         let told = ask(parts.operations.revoke(server.clone(), lowest)).await;

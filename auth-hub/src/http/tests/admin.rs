@@ -145,19 +145,22 @@ async fn what_has_begun_is_written_down_and_runs_to_its_end_without_its_operator
 #[tokio::test]
 async fn a_key_is_revoked_in_the_database_first() {
     let api = TestApi::start().await;
-    let body = json!({ "server": "alpha", "operator": "grace", "why": "x" });
-    for lowest in [2, 3] {
-        let reply = api.command("/admin/revoke-key", &body).await;
+    let body =
+        |lowest: Value| json!({ "server": "alpha", "operator": "grace", "why": "x", "lowest": lowest });
+    // Whoever did not hear the answer says it again, and the key made since is still good.
+    for (wanted, stands) in [(2, 2), (2, 2), (3, 3), (2, 3)] {
+        let reply = api.command("/admin/revoke-key", &body(json!(wanted))).await;
         assert_eq!(
             (&reply.json["lowest_generation"], &reply.json["in_force"]),
-            (&json!(lowest), &json!(true))
+            (&json!(stands), &json!(true))
         );
-        api.operations.were_asked(&[&format!("revoke alpha {lowest}")]);
+        api.operations.were_asked(&[&format!("revoke alpha {stands}")]);
     }
-    // Said again with its number, it changes nothing.
+    let refused = api.command("/admin/revoke-key", &body(Value::Null)).await;
+    refused.problem(422, "invalid-request");
+    assert_eq!(refused.json["detail"], "`lowest` is missing");
     *api.operations.fails.lock().unwrap() = Some(OperationError::Busy);
-    let again = json!({ "server": "alpha", "operator": "grace", "why": "x", "lowest": 3 });
-    let reply = api.command("/admin/revoke-key", &again).await;
+    let reply = api.command("/admin/revoke-key", &body(json!(3))).await;
     assert_eq!((&reply.json["lowest_generation"], &reply.json["in_force"]), (&json!(3), &json!(false)));
     assert_eq!(api.store.lowest_generations().await.unwrap(), [("alpha".parse().unwrap(), 3)]);
     assert!(audit(&api).await[0].2.as_ref().unwrap().contains("not in force"), "{:?}", audit(&api).await);
