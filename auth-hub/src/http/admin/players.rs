@@ -12,11 +12,13 @@ use shared_msgs::ids::AccountId;
 use tracing::warn;
 
 use super::{Done, account, ask, deed, members, perform};
+use crate::accounts::audit::Deed;
 use crate::accounts::search::FOUND_ACCOUNTS_MAX;
 use crate::accounts::{Account, Ban};
 use crate::handover::operations::{EndReport, Story, Whereabouts};
 use crate::http::extract::Body;
 use crate::http::fields::Fields;
+use crate::http::members::Members;
 use crate::http::problem::Problem;
 use crate::http::state::HttpState;
 
@@ -50,8 +52,7 @@ pub(in crate::http) async fn whereabouts(
     State(state): State<HttpState>,
     Body(body): Body,
 ) -> Result<Json<Value>, Problem> {
-    let player = Fields::read(&body, members::OF_PLAYER)?.needed_line(&members::PLAYER)?;
-    let account = account(&state, &player).await?;
+    let (_, account) = named(&state, &body, members::OF_PLAYER).await?;
     let place = |Whereabouts { server, is_live, handover }| json!({ "server": server, "is_live": is_live, "handover_id": handover.map(|id| id.to_string()) });
     let places = ask(state.parts().operations.find(account.row)).await?;
     let places: Vec<_> = places.into_iter().map(place).collect();
@@ -62,8 +63,7 @@ pub(in crate::http) async fn explain(
     State(state): State<HttpState>,
     Body(body): Body,
 ) -> Result<Json<Value>, Problem> {
-    let player = Fields::read(&body, members::OF_PLAYER)?.needed_line(&members::PLAYER)?;
-    let account = account(&state, &player).await?;
+    let (_, account) = named(&state, &body, members::OF_PLAYER).await?;
     let story = |Story { handover, steps, outcome }| {
         let steps = steps.into_iter();
         let steps = steps.map(|step| json!({ "at_ms": step.at.0, "event": step.event, "server": step.server, "code": step.code }));
@@ -72,6 +72,25 @@ pub(in crate::http) async fn explain(
     let stories = ask(state.parts().operations.explain(account.row)).await?;
     let stories: Vec<_> = stories.into_iter().map(story).collect();
     Ok(Json(json!({ "player": shown(&state, &account), "handovers": stories })))
+}
+
+/// The body's members, and the account they name.
+async fn named(state: &HttpState, body: &[u8], members: Members) -> Result<(Fields, Account), Problem> {
+    let mut fields = Fields::read(body, members)?;
+    let player = fields.needed_line(&members::PLAYER)?;
+    Ok((fields, account(state, &player).await?))
+}
+
+/// What is to be done to whom, and the members that are left.
+async fn against(
+    state: &HttpState,
+    body: &[u8],
+    members: Members,
+    action: &'static str,
+) -> Result<(Account, Deed, Fields), Problem> {
+    let (mut fields, account) = named(state, body, members).await?;
+    let deed = deed(&mut fields, action, account.login.as_str())?;
+    Ok((account, deed, fields))
 }
 
 fn ended(report: &EndReport) -> Value {
@@ -86,10 +105,7 @@ pub(in crate::http) async fn kick(
     State(state): State<HttpState>,
     Body(body): Body,
 ) -> Result<Json<Value>, Problem> {
-    let mut fields = Fields::read(&body, members::KICK)?;
-    let player = fields.needed_line(&members::PLAYER)?;
-    let account = account(&state, &player).await?;
-    let deed = deed(&mut fields, "kick", account.login.as_str())?;
+    let (account, deed, _) = against(&state, &body, members::KICK, "kick").await?;
     let owned = state.clone();
     let work = async move {
         let report = ask(owned.parts().operations.end(account.row, Code::Kicked)).await?;
@@ -103,11 +119,8 @@ pub(in crate::http) async fn ban(
     State(state): State<HttpState>,
     Body(body): Body,
 ) -> Result<Json<Value>, Problem> {
-    let mut fields = Fields::read(&body, members::BAN)?;
-    let player = fields.needed_line(&members::PLAYER)?;
+    let (mut account, deed, mut fields) = against(&state, &body, members::BAN, "ban").await?;
     let life = fields.number(&members::FOR)?.map(Duration::from_secs);
-    let mut account = account(&state, &player).await?;
-    let deed = deed(&mut fields, "ban", account.login.as_str())?;
     let (by, reason) = (deed.operator.clone(), deed.reason.clone());
     let owned = state.clone();
     let work = async move {
@@ -136,10 +149,7 @@ pub(in crate::http) async fn unban(
     State(state): State<HttpState>,
     Body(body): Body,
 ) -> Result<Json<Value>, Problem> {
-    let mut fields = Fields::read(&body, members::KICK)?;
-    let player = fields.needed_line(&members::PLAYER)?;
-    let account = account(&state, &player).await?;
-    let deed = deed(&mut fields, "unban", account.login.as_str())?;
+    let (account, deed, _) = against(&state, &body, members::KICK, "unban").await?;
     let owned = state.clone();
     let work = async move {
         let was_banned = owned.parts().store.unban(account.row).await?;
