@@ -28,7 +28,7 @@ pub struct Kept {
     pub claimed: UnixMs,
     /// When the row may go.
     pub ends: UnixMs,
-    /// The answer; none while the request runs, or when the hub died over it.
+    /// The answer, empty where only that there was one is kept; none while the request runs, or when the hub died over it.
     pub sealed: Option<Vec<u8>>,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Around what a route does, once it knows whose request it is; knows neither passwords nor places. The first request of a key runs on a task
 //! of its own, so that it ends even if its client does not wait: it looks whether the answer is kept, claims the key on disk, acts, tells
-//! whoever waits, and writes the answer down, sealed. Invariants: what is carried out was claimed on disk before; only a success is
+//! whoever waits, and writes the answer down, sealed. A ticket's answer is not kept, only that there was one: the same request is carried out
+//! again, as what was begun already, and another one is refused. Invariants: what is carried out was claimed on disk before; only a success is
 //! kept, for [`KEPT_FOR`] by the hub's clock; whoever hears an answer has shown what the request itself asks for; without a key nothing
 //! of this happens.
 //!
@@ -69,7 +70,7 @@ impl Said {
         Ok(Self { status: StatusCode::OK, body: body.into(), age: None })
     }
 
-    /// A ticket. Not kept: an account has one, and who asks again gets the same, as it stands then.
+    /// A ticket. What it says is not kept: an account has one, and who asks again gets the same, as it stands then.
     pub(super) fn queued(reply: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { status: StatusCode::ACCEPTED, ..Self::new(reply)? })
     }
@@ -183,6 +184,9 @@ async fn run(
                 None => store.submit_release(lead.of.name),
             }
         }
+        Ok(said) if said.status == StatusCode::ACCEPTED => {
+            store.submit_answer(lead.of.name, Vec::new(), state.unix() + KEPT_FOR)
+        }
         // A refusal is not kept: who asks again is to be looked at again.
         Ok(_) | Err(_) => store.submit_release(lead.of.name),
     };
@@ -206,6 +210,7 @@ async fn begin(
 ) -> Result<Option<Said>, Problem> {
     let (store, of) = (&state.parts().store, lead.of);
     let now = state.unix();
+    let mut has_begun = false;
     let kept = store.kept(&of.name).await?;
     match standing(kept, &of.request, now) {
         Standing::Reused => return Err(Problem::new(Kind::IdempotencyKeyReused)),
@@ -217,9 +222,12 @@ async fn begin(
                 return Ok(Some(repeated(state, account, said)));
             }
         }
+        Standing::Queued => has_begun = true,
         Standing::Free => {}
     }
-    admit()?;
+    if !has_begun {
+        admit()?;
+    }
     if let Err(error) = store.claim(of.name, of.request, now, now + KEPT_FOR).await {
         // Whether it came to be or not, nothing is done for it.
         if let Ok(release) = store.submit_release(of.name) {
@@ -234,6 +242,8 @@ async fn begin(
 enum Standing {
     Free,
     Answered(Vec<u8>),
+    /// Its answer was a ticket.
+    Queued,
     /// For so long, at most.
     UnderWay(Duration),
     Reused,
@@ -250,6 +260,7 @@ fn standing(kept: Option<Kept>, request: &Digest, now: UnixMs) -> Standing {
     }
     match sealed {
         _ if other != *request => Standing::Reused,
+        Some(sealed) if sealed.is_empty() => Standing::Queued,
         Some(sealed) => Standing::Answered(sealed),
         None => Standing::UnderWay(Duration::from_millis(left)),
     }

@@ -22,6 +22,9 @@ fn an_answer_counts_until_it_ends_and_a_claim_for_as_long_as_a_handover_may_take
     for (ms, expected) in [(0, answered.clone()), (59_999, answered), (60_000, Standing::Free)] {
         assert_eq!(of(Some(&[7]), at(ms).0), expected, "{ms}");
     }
+    for (ms, expected) in [(0, Standing::Queued), (59_999, Standing::Queued), (60_000, Standing::Free)] {
+        assert_eq!(of(Some(&[]), at(ms).0), expected, "{ms}");
+    }
     let left = |ms| Standing::UnderWay(Duration::from_millis(ms));
     for (ms, expected) in [(0, left(15_000)), (14_999, left(1)), (15_000, Standing::Free)] {
         assert_eq!(of(None, at(ms).0), expected, "{ms}");
@@ -33,7 +36,7 @@ fn an_answer_counts_until_it_ends_and_a_claim_for_as_long_as_a_handover_may_take
 
 #[test]
 fn a_key_means_one_request_for_as_long_as_it_counts() {
-    for sealed in [None, Some(&[7][..])] {
+    for sealed in [None, Some(&[][..]), Some(&[7][..])] {
         assert_eq!(standing(Some(row(sealed)), &[2; 32], at(1)), Standing::Reused);
         assert_eq!(standing(Some(row(sealed)), &[2; 32], at(60_000)), Standing::Free);
     }

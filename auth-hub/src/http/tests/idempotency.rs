@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU32;
 use shared_msgs::ids::AccountId;
 
 use super::*;
+use crate::queue::Standing;
 use crate::sessions::AccessToken;
 
 const KEY: &str = "0123456789abcdef";
@@ -160,6 +161,34 @@ async fn the_throttle_counts_deeds_and_stands_before_the_claim() {
     api.clock.advance(Duration::from_secs(3));
     assert_eq!(api.send(login("bob", PASSWORD)).await.status, 200);
     assert_eq!(api.handovers(), 2);
+}
+
+#[tokio::test]
+async fn a_ticket_is_asked_for_again_by_the_same_request_alone_and_counts_once() {
+    let handovers = Bucket { burst: 1, refill: Duration::from_secs(170), keys_max: 10 };
+    let api = TestApi::start_with(HttpSettings { handovers, ..settings() }).await;
+    let bob = api.account("bob").await;
+    let queued = |position| Ok(Answered::Queued(super::queue::view(Standing::Waiting, position)));
+    api.desk.tickets.lock().unwrap().extend([queued(9), queued(8)]);
+    for position in [9, 8] {
+        let reply = api.send(handover(bob.id, &json!({}))).await;
+        assert_eq!((reply.status.as_u16(), &reply.json["position"]), (202, &json!(position)), "as it stands");
+        assert!(reply.headers.get(header::AGE).is_none(), "it is a new answer");
+        api.at_rest().await;
+        api.clock.advance(Duration::from_millis(59_999));
+        api.send(handover(bob.id, &json!({ "server": "alpha" })))
+            .await
+            .problem(422, "idempotency-key-reused");
+        api.at_rest().await;
+    }
+    // A place is the end of it: that is kept.
+    for _ in 0..2 {
+        assert_eq!(api.send(handover(bob.id, &json!({}))).await.status, 200);
+        api.at_rest().await;
+    }
+    assert_eq!(api.handovers(), 3);
+    api.clock.advance(Duration::from_mins(1));
+    assert_eq!(api.send(handover(bob.id, &json!({ "server": "alpha" }))).await.status, 200, "a new request");
 }
 
 #[tokio::test]
