@@ -29,8 +29,8 @@ use crate::handover::operations::Operations;
 use crate::handover::{DeskParts, DeskTask, Meters, fence_clock, fences_are_startable};
 use crate::heartbeat::Heartbeat;
 use crate::http::{
-    AnswerKeys, HEAD_TIME, HttpParts, HttpSettings, HttpState, admin_router, operators_router, router, serve,
-    watch_desk,
+    AnswerKeys, HEAD_TIME, HttpParts, HttpSettings, HttpState, admin_router, operators_router, prune_answers,
+    router, serve, watch_desk,
 };
 use crate::keyfile;
 use crate::metrics::Metrics;
@@ -292,6 +292,7 @@ impl Hub {
             },
         );
         lifecycle.spawn("desk", task.run(inner.clone()));
+        lifecycle.spawn("answers", prune_answers(state.clone(), inner.clone()));
         lifecycle.spawn("overload", watch_desk(state.clone(), inner.clone()));
         let (soft, proxies) = (lifecycle.soft().clone(), config.http.trusted_proxies.into());
         // To the last: it shows how the hub stops.

@@ -11,7 +11,7 @@ use super::writer::Pending;
 
 /// Rows at one time; one more is refused.
 pub const ROWS_MAX: u32 = 1 << 16;
-/// Rows that have ended and that one claim clears away, the oldest first.
+/// Rows that have ended and that one claim, or one write of the timer, clears away, the oldest first.
 const PRUNED_ROWS_MAX: u32 = 32;
 
 /// Which request, as a keyed hash of whose it is and how the client named it.
@@ -67,6 +67,19 @@ impl Store {
         self.writer.write(move |conn| Box::pin(claim(conn, name, request, now_ms, ends_ms, ROWS_MAX))).await
     }
 
+    /// Clears away rows that have ended, some at a time; true when there may be more. Without one it writes nothing.
+    ///
+    /// # Errors
+    /// The store's own troubles.
+    pub async fn prune_answers(&self, now: UnixMs) -> Result<bool, StoreError> {
+        let now_ms = stored(now)?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM kept_answers WHERE ends_ms <= $1)";
+        if !sqlx::query_scalar::<_, bool>(sql).bind(now_ms).fetch_one(&self.readers).await? {
+            return Ok(false);
+        }
+        self.writer.write(move |conn| Box::pin(async move { Ok(prune(conn, now_ms).await?) })).await
+    }
+
     /// Queues the answer of a request that was claimed.
     ///
     /// # Errors
@@ -110,9 +123,7 @@ async fn claim(
     ends_ms: i64,
     rows_max: u32,
 ) -> Result<(), StoreError> {
-    let prune = "DELETE FROM kept_answers WHERE name IN \
-                 (SELECT name FROM kept_answers WHERE ends_ms <= $1 ORDER BY ends_ms LIMIT $2)";
-    sqlx::query(prune).bind(now_ms).bind(i64::from(PRUNED_ROWS_MAX)).execute(&mut *conn).await?;
+    prune(conn, now_ms).await?;
     let count = "SELECT count(*) FROM kept_answers WHERE name <> $1";
     let rows: i64 = sqlx::query_scalar(count).bind(&name[..]).fetch_one(&mut *conn).await?;
     if rows >= i64::from(rows_max) {
@@ -124,6 +135,14 @@ async fn claim(
     let claim = sqlx::query(sql).bind(&name[..]).bind(&request[..]).bind(now_ms).bind(ends_ms);
     claim.execute(conn).await?;
     Ok(())
+}
+
+/// True when there may be more.
+async fn prune(conn: &mut SqliteConnection, now_ms: i64) -> Result<bool, sqlx::Error> {
+    let sql = "DELETE FROM kept_answers WHERE name IN \
+               (SELECT name FROM kept_answers WHERE ends_ms <= $1 ORDER BY ends_ms LIMIT $2)";
+    let pruned = sqlx::query(sql).bind(now_ms).bind(i64::from(PRUNED_ROWS_MAX)).execute(conn).await?;
+    Ok(pruned.rows_affected() >= u64::from(PRUNED_ROWS_MAX))
 }
 
 fn stored(time: UnixMs) -> Result<i64, StoreError> {
@@ -192,6 +211,19 @@ mod tests {
         assert_eq!(names(&test).await, [&(32..40).collect::<Vec<_>>()[..], &[100]].concat());
         test.store.claim([101; 32], [0; 32], at(1_035), at(9_000)).await.unwrap();
         assert_eq!(names(&test).await, [36, 37, 38, 39, 100, 101], "only what has ended");
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_is_cleared_away_though_nobody_claims() {
+        let test = TestStore::open().await;
+        for name in 0..40 {
+            test.store.claim([name; 32], [0; 32], at(0), at(1_000)).await.unwrap();
+        }
+        test.store.claim([100; 32], [0; 32], at(0), at(1_001)).await.unwrap();
+        assert!(!test.store.prune_answers(at(999)).await.unwrap());
+        assert!(test.store.prune_answers(at(1_000)).await.unwrap(), "there may be more");
+        assert!(!test.store.prune_answers(at(1_000)).await.unwrap());
+        assert_eq!(names(&test).await, [100]);
     }
 
     #[tokio::test]

@@ -27,6 +27,7 @@ use shared_msgs::clock::UnixMs;
 use shared_msgs::ids::AccountId;
 use shared_msgs::limited;
 use shared_msgs::limits::LOGIN_DEADLINE;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, warn};
 
 use super::problem::{Kind, Problem};
@@ -116,6 +117,25 @@ pub(super) struct Asked<'a> {
     pub(super) account: AccountId,
     pub(super) route: &'static str,
     pub(super) body: &'a [u8],
+}
+
+/// Clears away what has ended, at once and then by a timer, until `stop`: a token that was given again is not kept for longer than it is
+/// good for because nobody else sends a key.
+pub async fn prune_answers(state: HttpState, stop: CancellationToken) {
+    let prune = async {
+        let mut pace = tokio::time::interval(state.deadlines().prune);
+        loop {
+            pace.tick().await;
+            let more = state.parts().store.prune_answers(state.unix()).await;
+            match more {
+                // At once; each round makes fewer.
+                Ok(true) => pace.reset_immediately(),
+                Ok(false) => {}
+                Err(error) => warn!(target: "http", %error, "answers.not_pruned"),
+            }
+        }
+    };
+    stop.run_until_cancelled(prune).await;
 }
 
 /// Answers a request, by carrying it out if it must be. `admit` is asked before anything is claimed or done, and not for an answer

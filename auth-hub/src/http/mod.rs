@@ -4,7 +4,7 @@
 //! of a request; decides nothing about accounts, passwords or places. Invariants: every answer that is not a success is a problem document
 //! (RFC 9457) with a stable code; no password, hash, token or row id reaches a log; every request ends within [`REQUEST_DEADLINE`].
 //!
-//! Log events: `login.verified`, `login.refused`, `login.answered` (target `handover`); `answer.repeated`, `answer.not_kept`, `account.registered`, `password.upgraded`,
+//! Log events: `login.verified`, `login.refused`, `login.answered` (target `handover`); `answer.repeated`, `answer.not_kept`, `answers.not_pruned`, `account.registered`, `password.upgraded`,
 //! `password.upgrade_failed`, `http.request`, `http.failed`, `http.panicked`, `http.deadline`, `http.serving`, `http.stopped`, `overload.entered`, `overload.left` (target `http`).
 
 mod admin;
@@ -37,7 +37,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 
-pub use idempotency::AnswerKeys;
+pub use idempotency::{AnswerKeys, prune_answers};
 pub use openapi::document;
 pub use presence::Peer;
 pub use pressure::watch_desk;

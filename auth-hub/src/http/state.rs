@@ -120,6 +120,8 @@ pub(super) struct Deadlines {
     pub(super) body: Duration,
     /// A part of the hub that `/readyz` asks.
     pub(super) probe: Duration,
+    /// Between two times that kept answers which have ended are cleared away.
+    pub(super) prune: Duration,
     /// Between two looks of a stream of events.
     pub(super) pace: Duration,
 }
@@ -129,6 +131,7 @@ impl Deadlines {
         request: REQUEST_DEADLINE,
         body: Duration::from_secs(5),
         probe: Duration::from_secs(2),
+        prune: Duration::from_mins(1),
         pace: Duration::from_secs(1),
     };
 }

@@ -192,6 +192,28 @@ async fn a_ticket_is_asked_for_again_by_the_same_request_alone_and_counts_once()
 }
 
 #[tokio::test]
+async fn what_has_ended_is_cleared_away_at_the_start_and_by_a_timer() {
+    let quick = Deadlines { prune: Duration::from_millis(1), ..Deadlines::DEFAULT };
+    let api = TestApi::start_in_time(settings(), quick).await;
+    let bob = api.account("bob").await;
+    let keys = AnswerKeys::new(&FleetKeys::generate(&SeededRng::new(3)));
+    let (name, request) = keys.named_for_tests(bob.id, "/handover", KEY, b"{}");
+    let stop = CancellationToken::new();
+    let rounds = async {
+        for _ in 0..2 {
+            api.store.claim(name, request, START, START + Duration::from_millis(1)).await.unwrap();
+            api.clock.advance(Duration::from_millis(1));
+            while api.store.kept(&name).await.unwrap().is_some() {
+                tokio::task::yield_now().await;
+            }
+        }
+        stop.cancel();
+    };
+    let both = async { tokio::join!(prune_answers(api.state.clone(), stop.clone()), rounds) };
+    tokio::time::timeout(Duration::from_secs(10), both).await.expect("they go");
+}
+
+#[tokio::test]
 async fn twenty_at_once_are_one_handover() {
     let api = Arc::new(TestApi::start_with(HttpSettings { requests_max: 64, ..settings() }).await);
     let bob = api.account("bob").await;
