@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use shared_msgs::limits::SAVE_TIME;
 
 use super::client::printable;
 
@@ -82,7 +83,10 @@ pub(super) fn servers(reply: &Value) -> String {
 
 pub(super) fn drain(reply: &Value) -> String {
     let left = match reply["within_s"].as_u64() {
-        Some(seconds) => format!("who is left in {seconds} s is ended"),
+        Some(seconds) => {
+            let told = seconds.saturating_sub(SAVE_TIME.as_secs());
+            format!("who is left in {told} s is told to go, and in {seconds} s is ended")
+        }
         None => "nobody is ended".to_owned(),
     };
     format!("{} takes nobody new; {left}\n", text(&reply["server"]))
@@ -152,7 +156,7 @@ pub(super) fn stories(reply: &Value) -> String {
         out += &table(&list(&story["steps"]).iter().map(of).collect::<Vec<_>>());
     }
     if out.is_empty() {
-        return format!("{} has had no handover since the hub's start\n", text(&reply["player"]["login"]));
+        return format!("{} has no handover that the hub remembers\n", text(&reply["player"]["login"]));
     }
     out
 }

@@ -162,6 +162,17 @@ fn answers_are_lines_that_no_name_can_break() {
         &json!({ "maintenance": { "message": "soon", "allow": ["ada"] }, "build_min": null, "message": null }),
     );
     assert_eq!(out, "maintenance  on: soon (allowed: ada)\nleast build  -\nmessage      -\n");
+    let out = show::stories(&json!({ "player": player, "handovers": [] }));
+    assert_eq!(out, "ada has no handover that the hub remembers\n");
+    let drained = |within| show::drain(&json!({ "server": "alpha", "within_s": within }));
+    assert_eq!(
+        [drained(json!(10)), drained(json!(3)), drained(Value::Null)],
+        [
+            "alpha takes nobody new; who is left in 6 s is told to go, and in 10 s is ended\n",
+            "alpha takes nobody new; who is left in 0 s is told to go, and in 3 s is ended\n",
+            "alpha takes nobody new; nobody is ended\n",
+        ]
+    );
     assert_eq!(show::places(&json!({ "player": player, "places": [] })), "ada is nowhere\n");
 }
 

@@ -12,6 +12,7 @@ const ON_TICKETS: &[Kind] = &[
     Kind::AccessTokenInvalid,
     Kind::AccessTokenExpired,
     Kind::Banned,
+    Kind::Maintenance,
     Kind::NoPlace(NoPlace::TicketUnknown),
     Kind::NoPlace(NoPlace::PartyIncomplete),
     Kind::NoPlace(NoPlace::PartyBroken),
