@@ -282,14 +282,7 @@ impl Hub {
                 tasks: lifecycle.tasks().clone(),
                 stopping: lifecycle.soft().clone(),
             },
-            HttpSettings {
-                requests_max: config.http.requests_max,
-                overload: config.overload.limits(),
-                registration_open: config.accounts.registration,
-                logins: config.throttle.logins(),
-                registrations: config.throttle.registrations(),
-                handovers: config.throttle.handovers(),
-            },
+            http_settings(&config),
         );
         lifecycle.spawn("desk", task.run(inner.clone()));
         lifecycle.spawn("answers", prune_answers(state.clone(), inner.clone()));
@@ -300,14 +293,26 @@ impl Hub {
         lifecycle.spawn("operators", operators);
         let admin = serve(admin, admin_router(state.clone()), Arc::new([]), soft.clone());
         lifecycle.spawn("http", async move {
-            // Both need the desk and the store to finish what they took.
-            tokio::join!(serve(http, router(state), proxies, soft), admin);
+            // All need the desk and the store to finish what they took, also for clients that have gone.
+            tokio::join!(serve(http, router(state.clone()), proxies, soft), admin);
+            state.finish().await;
             inner.cancel();
             store.close().await;
             drop(sole);
             info!(target: "handover", "hub.stopped");
         });
         Ok((heart, operations))
+    }
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    HttpSettings {
+        requests_max: config.http.requests_max,
+        overload: config.overload.limits(),
+        registration_open: config.accounts.registration,
+        logins: config.throttle.logins(),
+        registrations: config.throttle.registrations(),
+        handovers: config.throttle.handovers(),
     }
 }
 

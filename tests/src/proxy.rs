@@ -155,6 +155,8 @@ impl Taps {
         let (near_in, near_out) = near.into_split();
         let (far_in, far_out) = far.into_split();
         tokio::select! {
+            // First: what was held when it was cut is lost, though it be let go in the same moment.
+            biased;
             () = cut.cancelled() => {}
             () = self.stop.cancelled() => {}
             () = async { tokio::join!(pump(near_in, far_out, &self.up), pump(far_in, near_out, &self.down)); } => {}

@@ -161,7 +161,7 @@ pub(super) async fn once(
         }
         Turn::First(lead, told) => {
             let work = run(state.clone(), lead, asked.account, admit, act);
-            state.parts().tasks.spawn(work.instrument(Span::current()));
+            state.works().spawn(work.instrument(Span::current()));
             end_of(told).await
         }
     }

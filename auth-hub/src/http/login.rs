@@ -192,5 +192,5 @@ fn upgrade(state: &HttpState, account: &Account, stronger: Phc) {
             Err(err) => warn!(target: "http", account_id = %id, %err, "password.upgrade_failed"),
         }
     };
-    state.parts().tasks.spawn(work.instrument(Span::current()));
+    state.works().spawn(work.instrument(Span::current()));
 }

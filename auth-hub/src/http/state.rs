@@ -165,6 +165,7 @@ struct Inner {
     settings: HttpSettings,
     deadlines: Deadlines,
     streams: Streams,
+    works: TaskTracker,
     waits: Semaphore,
     pressure: Pressure,
     commands: Semaphore,
@@ -198,6 +199,7 @@ impl HttpState {
             registrations: Mutex::new(Throttle::new(settings.registrations, rng)),
             handovers: Mutex::new(AccountThrottle::new(settings.handovers)),
             streams: Streams::default(),
+            works: TaskTracker::new(),
             waits: Semaphore::new(
                 settings.requests_max.saturating_mul(WAITS_PER_REQUEST).min(Semaphore::MAX_PERMITS),
             ),
@@ -238,6 +240,17 @@ impl HttpState {
     /// The streams of events that are open.
     pub(super) fn streams(&self) -> &Streams {
         &self.0.streams
+    }
+
+    /// What is finished though its client has gone.
+    pub(super) fn works(&self) -> &TaskTracker {
+        &self.0.works
+    }
+
+    /// Waits until nothing is left of what requests began: after that nothing is written for them.
+    pub async fn finish(&self) {
+        self.0.works.close();
+        self.0.works.wait().await;
     }
 
     /// One permit per poll that waits.

@@ -91,7 +91,7 @@ async fn perform<T: Send + 'static>(
         result.map(|done| done.reply)
     };
     // The handler's own future goes with its client; this does not.
-    let task = state.parts().tasks.spawn(whole.instrument(Span::current()));
+    let task = state.works().spawn(whole.instrument(Span::current()));
     task.await.unwrap_or_else(|error| Err(Problem::internal(&error)))
 }
 

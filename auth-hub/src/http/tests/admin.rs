@@ -137,8 +137,7 @@ async fn what_has_begun_is_written_down_and_runs_to_its_end_without_its_operator
     left.await;
     assert_eq!(audit(&api).await, [("kick".to_owned(), "bob".to_owned(), None)], "before it takes effect");
     api.operations.go.notify_one();
-    api.tasks.close();
-    api.tasks.wait().await;
+    api.state.finish().await;
     assert!(audit(&api).await[0].2.as_ref().is_some_and(|outcome| outcome.contains("told")));
 }
 

@@ -37,8 +37,7 @@ impl TestApi {
 
     /// Nothing of an earlier request is still being written.
     async fn at_rest(&self) {
-        self.tasks.close();
-        tokio::time::timeout(Duration::from_secs(10), self.tasks.wait()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), self.state.finish()).await.unwrap();
     }
 }
 
@@ -253,6 +252,11 @@ async fn a_client_that_did_not_wait_finds_its_answer() {
         biased;
         reply = api.send(handover(bob.id, &json!({}))) => panic!("{reply:?}"),
         () = api.desk.handover_asked.notified() => {}
+    }
+    tokio::select! {
+        biased;
+        () = api.state.finish() => panic!("a hub that stops leaves it behind"),
+        () = tokio::task::yield_now() => {}
     }
     held.cancel();
     api.at_rest().await;

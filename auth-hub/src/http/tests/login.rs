@@ -191,8 +191,7 @@ async fn a_weaker_hash_is_replaced_behind_the_login() {
     let before = api.store.register(new).await.unwrap();
 
     assert_eq!(api.log_in("bob", PASSWORD).await.status, 200);
-    api.tasks.close();
-    api.tasks.wait().await;
+    api.state.finish().await;
     let after = api.store.by_login(&before.login).await.unwrap().unwrap();
     assert_ne!(after.phc, before.phc);
     let hashes = api.hashes();
