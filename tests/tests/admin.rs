@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use hub_tests::client::http;
+use hub_tests::client::{ClientError, GameClient, HubClient, http};
 use hub_tests::hub::PASSWORD;
 use hub_tests::pki::Pki;
 use hub_tests::process::Process;
 use hub_tests::setup::{Ended, HUB, Scene, hub_with};
-use hub_tests::site::env;
+use hub_tests::site::{self, env};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -138,6 +138,44 @@ async fn a_banned_player_reads_why_and_the_audit_knows_who() -> anyhow::Result<(
     let json = site.admin(&["audit", "--json", "--last", "1"]).await?.out;
     let entry = &serde_json::from_str::<Value>(&json)?["entries"][0];
     assert_eq!((&entry["action"], &entry["outcome"]), (&json!("unban"), &json!("there was no ban")));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_ends_who_plays_and_who_waits() -> anyhow::Result<()> {
+    let site = site::Site::new()?;
+    let hub = site.hub(&[("AUTH_HUB__QUEUE__ENABLED", "true")]).await?;
+    let broker = format!("127.0.0.1:{}", hub.mqtt.port());
+    let _alpha = site.server("alpha", &broker, &[("GAME_SERVER__GAME__MAX_PLAYERS", "1")]).await?;
+    hub.has("alpha").await?;
+    let client = HubClient::new(format!("http://{}", hub.http))?;
+    for login in ["ada", "bob"] {
+        client.register(login, PASSWORD).await?;
+    }
+    let place = client.login("ada", PASSWORD, None).await?.handover.context("no place")?;
+    let (mut ada, outcome) = GameClient::enter(place.tcp()?, &place.token).await?;
+    ensure!(outcome.code() == "welcome");
+    let bob = client.login("bob", PASSWORD, None).await?;
+    let ticket = bob.queue.context("no ticket")?.ticket;
+
+    let url = format!("http://{}", hub.admin);
+    let ban = async |login: &str| {
+        let mut command = tokio::process::Command::new(hub_tests::process::binaries()?.join("auth-hub"));
+        command.args(["admin", "--as", "grace", "ban", login, "--why", "x", "--url", &url]);
+        let ended = command.envs(site::hub_settings()).current_dir(site.path()).output().await?;
+        ensure!(ended.status.success(), "{ended:?}");
+        anyhow::Ok(())
+    };
+    let (asked, banned) =
+        tokio::join!(client.ask_ticket(&bob.access_token, &ticket, Duration::from_secs(5)), ban("bob"));
+    banned?;
+    let Err(ClientError::Problem(problem)) = asked else { anyhow::bail!("bob waits on") };
+    ensure!(problem.code == "banned", "{problem:?}");
+    let (ended, banned) = tokio::join!(ada.ended(), ban("ada"));
+    banned?;
+    ensure!(ended?.code() == "banned");
+    let line: Value = serde_json::from_str(&hub.process.logged(&["\"account.ended\""], PATIENCE).await?)?;
+    ensure!(line["reason"] == "banned", "{line}");
     Ok(())
 }
 
