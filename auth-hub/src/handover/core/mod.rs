@@ -6,8 +6,8 @@
 //! `mod.rs` owns the state; `clients` is what is asked and answered, `queue` who waits for a slot, `slots` for whom one is kept and `turns`
 //! whose turn has come; `hear` takes what servers and store say; `place` chooses and grants; `settle` judges answers; `single` keeps one
 //! session per account; `wishes` and `orders` do what operators ask; `pressed` has requests wait for overloaded servers; `sticky` knows where
-//! players were; `duplicate` refuses second logins; `moves`, `known`, `prepared` and `outrun` are about players that a game
-//! server moves.
+//! players were; `duplicate` refuses second logins; `moves` and `prepared` are about players that a game server moves, `known` counts such
+//! moves and `outrun` ends those that came too late.
 
 mod clients;
 mod duplicate;

@@ -260,14 +260,15 @@ impl Core {
         let owner = self.queue.queue.owner(ticket);
         let line = owner.and_then(|account| self.lines.get(&account)).into_iter().flatten();
         let mut own = line.filter(|id| self.running.get(id).is_some_and(|h| h.ticket == Some(ticket)));
-        if let Some(id) = own.next().copied() {
+        let next = own.next().copied().and_then(|id| {
             self.cancel_attempt(id, now, fx);
             step!(info, self, now, id, None, Some(why.code()), "handover.refused");
-            let next = self.finish(id).and_then(|(_, next)| next);
-            self.go_on(next, now, fx);
-        }
+            self.finish(id)?.1
+        });
         let others = self.queue.queue.remove(ticket).into_iter().map(|other| (other, NoPlace::PartyBroken));
         self.on_gone([(ticket, why)].into_iter().chain(others).collect(), now, fx);
+        // Behind the ticket's end, or what comes next would be taken for its owner's question.
+        self.go_on(next, now, fx);
     }
 
     /// Tickets are no more.

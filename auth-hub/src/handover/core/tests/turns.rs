@@ -90,6 +90,22 @@ fn who_gives_its_ticket_back_while_its_handover_runs_keeps_its_session() {
 }
 
 #[test]
+fn a_login_behind_the_handover_of_a_ticket_that_is_given_back_has_its_own_turn() {
+    let (mut rig, players) = full(1);
+    let ticket = rig.queue_up(11).ticket;
+    rig.leaves("a", players[0]);
+    // The slot is still kept while it is looked up who the player is there.
+    rig.store_answers = false;
+    let taken = rig.poll(11, ticket, 0);
+    let login = rig.ask(11);
+    rig.leave_queue(11, ticket).unwrap();
+    assert_eq!(rig.why(taken), NoPlace::TicketUnknown);
+    rig.store_answers = true;
+    rig.run(15_000);
+    assert_eq!(rig.placed(login), "a");
+}
+
+#[test]
 fn a_ticket_is_not_spent_on_a_place_that_its_server_has_not_confirmed() {
     let (mut rig, players) = full(1);
     let ticket = rig.queue_up(11).ticket;
